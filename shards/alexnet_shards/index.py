@@ -35,9 +35,7 @@ def load_index(path: Path) -> IndexRows:
     except FileNotFoundError as error:
         raise FormatError(f"{path}: no index beside the shards; make it with alexnet-prep index") from error
     except (ValueError, EOFError, OSError) as error:
-        raise FormatError(
-            f"{path}: unreadable index ({error}); make it again with alexnet-prep index"
-        ) from error
+        raise FormatError(f"{path}: unreadable index ({error}); make it again with alexnet-prep index") from error
     if rows.dtype != INDEX_DTYPE or rows.ndim != 1:
         raise FormatError(f"{path}: not an index of version {VERSION}; make it again with alexnet-prep index")
     return rows

@@ -21,7 +21,7 @@ LABEL_SUFFIX = ".cls"
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFact:
-    """One class: its place in Manifest.classes is its 0-based label; `official_id` is the devkit's 1-based ID, 0 without one."""
+    """One class; its place in Manifest.classes is its 0-based label, `official_id` the devkit's 1-based ID (0: none)."""
 
     wnid: str
     words: str = ""
@@ -63,7 +63,7 @@ class Manifest:
         return sum(shard.samples for shard in self.shards)
 
     def fingerprint(self, names: Sequence[str] | None = None) -> str:
-        """64 hex digits that name the content of the shards `names` (file names; all when None), whatever their order."""
+        """64 hex digits that name the content of the shards `names` (file names; None: all), in any order."""
         chosen = [shard for shard in self.shards if names is None or shard.name in set(names)]
         return hashlib.sha256("\n".join(sorted(shard.sha256 for shard in chosen)).encode()).hexdigest()
 
@@ -104,13 +104,9 @@ def load_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise FormatError(
-            f"{path}: no manifest beside the shards; make it with alexnet-prep index"
-        ) from error
+        raise FormatError(f"{path}: no manifest beside the shards; make it with alexnet-prep index") from error
     except (ValueError, OSError) as error:
-        raise FormatError(
-            f"{path}: unreadable manifest ({error}); make it again with alexnet-prep index"
-        ) from error
+        raise FormatError(f"{path}: unreadable manifest ({error}); make it again with alexnet-prep index") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise FormatError(f"{path}: not a manifest of shards; make it with alexnet-prep index")
     version = content.pop("version", None)
@@ -123,6 +119,4 @@ def load_manifest(path: Path) -> Manifest:
         content["shards"] = tuple(ShardFact(**fact) for fact in content["shards"])
         return Manifest(**content)
     except (KeyError, TypeError) as error:
-        raise FormatError(
-            f"{path}: damaged manifest ({error}); make it again with alexnet-prep index"
-        ) from error
+        raise FormatError(f"{path}: damaged manifest ({error}); make it again with alexnet-prep index") from error

@@ -39,9 +39,7 @@ def _expand_one(pattern: str) -> list[str]:
     if RANGE.search(pattern):
         return _expand_range(pattern)
     if re.search(r"[{}<>]", pattern):
-        raise PatternError(
-            f"{pattern!r}: unreadable shard pattern; expected a range like {{000..999}} or <000..999>"
-        )
+        raise PatternError(f"{pattern!r}: unreadable shard pattern; expected a range like {{000..999}} or <000..999>")
     if glob.has_magic(pattern) and not Path(pattern).is_file():
         matches = sorted(glob.glob(pattern))
         if not matches:

@@ -3,6 +3,7 @@
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ class Stats:
     """Statistics over every pixel of the 256x256 training images, in raw 0..255 RGB (paper section 4.1).
 
     `mean_image_hwc` is float32; the rest float64. `covariance` is of the RGB pixels about `rgb_mean`; `eigenvalues`
-    are descending and column i of `eigenvectors` belongs to eigenvalue i. `fingerprint` names the shards they came from.
+    are descending and column i of `eigenvectors` belongs to eigenvalue i. `fingerprint` names the shards they are of.
     """
 
     mean_image_hwc: npt.NDArray[np.float32]
@@ -46,7 +47,7 @@ class Stats:
 
 def save_stats(path: Path, stats: Stats) -> None:
     """Write `stats` to `path` as .npz (loads with allow_pickle=False), whole or not at all."""
-    arrays = {field.name: np.asarray(getattr(stats, field.name)) for field in fields(stats)}
+    arrays: dict[str, Any] = {field.name: np.asarray(getattr(stats, field.name)) for field in fields(stats)}
     with atomic_file(path) as file:
         np.savez(file, version=np.asarray(VERSION), **arrays)
 
@@ -63,11 +64,7 @@ def load_stats(path: Path) -> Stats:
             f"{path}: unreadable statistics ({error}); make them again with alexnet-prep compute-stats"
         ) from error
     version = arrays.pop("version", np.asarray(0))
-    if (
-        version.shape != ()
-        or int(version) != VERSION
-        or arrays.keys() != {field.name for field in fields(Stats)}
-    ):
+    if version.shape != () or int(version) != VERSION or arrays.keys() != {field.name for field in fields(Stats)}:
         raise FormatError(
             f"{path}: not statistics of version {VERSION}; make them again with alexnet-prep compute-stats"
         )

@@ -1,0 +1,1 @@
+"""Official archives to shards and statistics; never imports torch."""
