@@ -21,7 +21,7 @@ LABEL_SUFFIX = ".cls"
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFact:
-    """One class; its place in Manifest.classes is its 0-based label, `official_id` the devkit's 1-based ID (0: none)."""
+    """One class; its place in Manifest.classes is its 0-based label, `official_id` the devkit's 1-based ID, or 0."""
 
     wnid: str
     words: str = ""

@@ -18,7 +18,7 @@ ReadAt = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """One member: its name as stored, where its data starts in the file that was walked, and the data's length in bytes."""
+    """One member: its name as stored, where its data starts in the walked file, and the data's length in bytes."""
 
     name: str
     offset: int
@@ -77,6 +77,8 @@ def _parse_header(header: bytes, where: str) -> _Header:
         if int(header[148:156].strip(b" \0") or b"0", 8) != expected:
             raise FormatError(f"{where}: damaged tar header (its checksum is wrong); fetch or make the file again")
         size = _parse_size(header[124:136])
+        if size < 0:
+            raise ValueError(size)
     except ValueError as error:
         raise FormatError(f"{where}: not a tar header; the file is damaged or not a plain tar") from error
     name = header[:100].split(b"\0", 1)[0]
