@@ -1,0 +1,226 @@
+"""One shard: its members read, converted and written, then the sidecar that says it is done."""
+
+import base64
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_prep.archive import Names, SourceReader
+from alexnet_prep.errors import RunError
+from alexnet_prep.pixels import BadImage, Converted, PixelRecipe, convert
+from alexnet_shards.files import atomic_file, write_atomic
+from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
+from alexnet_shards.manifest import JPEG_SUFFIX, LABEL_SUFFIX
+from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
+
+# Members are read in offset order within a window of this many, whose finished JPEGs wait in memory for their place in
+# the shard: at about 31 KiB each a worker holds at most some 130 MB, however many members a shard has.
+WINDOW_MEMBERS = 4096
+HASH_CHUNK_BYTES = 1 << 20
+STAGES = ("read", "decode", "resize", "encode", "write")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSetup:
+    """What every shard of a run shares: the source's files, the pixel recipe, and where shards and sidecars go."""
+
+    containers: tuple[Path, ...]
+    recipe: PixelRecipe
+    out: Path
+    sidecars: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """One shard to build: (M,) members in their order in the shard, and `quarantined` positions with the reason."""
+
+    number: int
+    name: str
+    keys: Names
+    file_names: Names
+    locations: npt.NDArray[np.void]
+    labels: npt.NDArray[np.int32]
+    patched: npt.NDArray[np.bool_]
+    quarantined: dict[int, str] = field(default_factory=dict)
+
+    def key(self, position: int) -> str:
+        """Key of the member at `position`."""
+        return bytes(self.keys[position]).decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """What became of a shard's members; written after the shard, it says that the shard is done."""
+
+    number: int
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+    rows: str
+    dropped: list[tuple[str, str]]
+    converted: dict[str, list[str]]
+    patched: list[str]
+
+    def index_rows(self) -> IndexRows:
+        """(samples,) rows of INDEX_DTYPE."""
+        return np.frombuffer(base64.b64decode(self.rows), INDEX_DTYPE)
+
+
+@dataclass(kw_only=True)
+class Seconds:
+    """Wall seconds a stage of one shard's build."""
+
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    def add(self, converted: Converted) -> None:
+        """Count the stages that `convert` timed."""
+        self.stages["decode"] += converted.decode_s
+        self.stages["resize"] += converted.resize_s
+        self.stages["encode"] += converted.encode_s
+
+
+OnImage = Callable[[int, int], None]
+
+
+def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image: OnImage) -> tuple[Sidecar, Seconds]:
+    """Build one shard, a pure function of the job and the recipe; `on_image(position, source_bytes)` comes before each.
+
+    Raises SourceError where the source has changed and OSError where the shard cannot be written.
+    """
+    seconds, writer = Seconds(), _Writer(job)
+    with atomic_file(setup.out / job.name) as file:
+        for first in range(0, len(job.keys), WINDOW_MEMBERS):
+            window = range(first, min(first + WINDOW_MEMBERS, len(job.keys)))
+            outcomes = dict(_convert_window(job, window, (setup.recipe, reader, on_image), seconds))
+            started = time.perf_counter()
+            for position in window:
+                writer.write(file, position, outcomes[position])
+            seconds.stages["write"] += time.perf_counter() - started
+        started = time.perf_counter()
+        writer.end(file)
+    sidecar = writer.sidecar()
+    write_atomic(sidecar_path(setup, job), json.dumps(asdict(sidecar), ensure_ascii=True).encode())
+    seconds.stages["write"] += time.perf_counter() - started
+    return sidecar, seconds
+
+
+def _convert_window(
+    job: ShardJob, window: range, means: tuple[PixelRecipe, SourceReader, OnImage], seconds: Seconds
+) -> Iterator[tuple[int, Converted | str]]:
+    """(position, sample or the reason why there is none) of a window's members, in the order of their source offsets."""
+    recipe, reader, on_image = means
+    places = job.locations[window.start : window.stop]
+    for step in np.lexsort((places["offset"], places["container"])):
+        position = window.start + int(step)
+        if position in job.quarantined:
+            yield position, job.quarantined[position]
+            continue
+        place = places[step]
+        on_image(position, int(place["size"]))
+        started = time.perf_counter()
+        source = reader.read(int(place["container"]), bytes(job.file_names[position]), int(place["offset"]), int(place["size"]))
+        seconds.stages["read"] += time.perf_counter() - started
+        try:
+            converted = convert(source, recipe)
+        except BadImage as error:
+            yield position, str(error)
+            continue
+        seconds.add(converted)
+        yield position, converted
+
+
+class _Writer:
+    """Appends samples to a shard's tar and keeps the books: index rows, hash, what was dropped or converted."""
+
+    def __init__(self, job: ShardJob) -> None:
+        self._job = job
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self._rows: list[tuple[int, int, int, int, int]] = []
+        self._dropped: list[tuple[str, str]] = []
+        self._converted: dict[str, list[str]] = {}
+        self._patched: list[str] = []
+
+    def write(self, file: BinaryIO, position: int, outcome: Converted | str) -> None:
+        """Append the sample at `position`, or note why there is none."""
+        key, label = self._job.key(position), int(self._job.labels[position])
+        if isinstance(outcome, str):
+            self._dropped.append((key, outcome))
+            return
+        header_bytes = self._append(file, key + JPEG_SUFFIX, outcome.jpeg)
+        crc32 = zlib.crc32(outcome.jpeg)
+        self._rows.append((self._job.number, header_bytes + BLOCK, len(outcome.jpeg), label, crc32))
+        if label != NO_LABEL:
+            self._append(file, key + LABEL_SUFFIX, str(label).encode())
+        for kind in outcome.kinds:
+            self._converted.setdefault(kind, []).append(key)
+        if self._job.patched[position]:
+            self._patched.append(key)
+
+    def end(self, file: BinaryIO) -> None:
+        """Append the tar's end mark."""
+        self._put(file, END_OF_TAR)
+
+    def sidecar(self) -> Sidecar:
+        """The facts of the shard that was written."""
+        rows = np.array(self._rows, INDEX_DTYPE)
+        return Sidecar(
+            number=self._job.number,
+            name=self._job.name,
+            samples=len(rows),
+            bytes=self._bytes,
+            sha256=self._hash.hexdigest(),
+            rows=base64.b64encode(rows.tobytes()).decode(),
+            dropped=self._dropped,
+            converted=dict(sorted(self._converted.items())),
+            patched=self._patched,
+        )
+
+    def _append(self, file: BinaryIO, name: str, content: bytes) -> int:
+        """Where the member's header starts; a long name's extra header comes before it."""
+        member = member_bytes(name, content)
+        padded = -(-len(content) // BLOCK) * BLOCK
+        start = self._bytes + len(member) - padded - BLOCK
+        self._put(file, member)
+        return start
+
+    def _put(self, file: BinaryIO, content: bytes) -> None:
+        file.write(content)
+        self._hash.update(content)
+        self._bytes += len(content)
+
+
+def sidecar_path(setup: BuildSetup, job: ShardJob) -> Path:
+    """Where the sidecar of a shard lies."""
+    return setup.sidecars / f"{job.name}.json"
+
+
+def finished_shard(job: ShardJob, setup: BuildSetup) -> Sidecar | None:
+    """The sidecar of a shard that is there and has its bytes; None where it has to be built."""
+    try:
+        content: dict[str, Any] = json.loads(sidecar_path(setup, job).read_bytes())
+        content["dropped"] = [(key, reason) for key, reason in content["dropped"]]
+        sidecar = Sidecar(**content)
+        with (setup.out / job.name).open("rb") as file:
+            if os.fstat(file.fileno()).st_size != sidecar.bytes:
+                return None
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return sidecar if found == sidecar.sha256 else None
+
+
+def refuse_orphan(parent_pid: int) -> None:
+    """Raise RunError where the process that started this one is gone: a new run may already own the directory."""
+    if os.getppid() != parent_pid:
+        raise RunError("the run that started this worker is gone")

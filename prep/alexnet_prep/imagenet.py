@@ -1,0 +1,170 @@
+"""The official archives of ILSVRC-2010 and ILSVRC-2012: which files there are, and what their members are labelled."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_prep.archive import Members, Tick, read_flat_tar, read_nested_tar
+from alexnet_prep.devkit import Devkit, read_devkit, read_ids
+from alexnet_prep.errors import SourceError
+from alexnet_prep.split import Labels, SplitSource, apply_patches, relabel, sort_members
+from alexnet_shards.index import NO_LABEL
+from alexnet_shards.manifest import ClassFact
+
+TRAIN_NAME = re.compile(rb"(n\d{8})_.+")
+NUMBERED_NAME = re.compile(rb"ILSVRC\d{4}_(?:val|test)_(\d{8})\.\w+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """File names of one year's archives; of `tests` the first that is there is used."""
+
+    year: str
+    train: str
+    val: str
+    tests: tuple[str, ...]
+    devkit: str
+    patch: str = ""
+    test_truth: str = ""
+
+    def archive(self, directory: Path, split: str) -> Path | None:
+        """The archive of `split` in `directory`, None where it is not there."""
+        return next((directory / name for name in self._names(split) if (directory / name).is_file()), None)
+
+    def name_of(self, split: str) -> str:
+        """The file name that `split` is expected under."""
+        return self._names(split)[0]
+
+    def _names(self, split: str) -> tuple[str, ...]:
+        return {"train": (self.train,), "val": (self.val,), "test": self.tests}[split]
+
+
+EDITIONS = {
+    "2010": Edition(
+        year="2010",
+        train="ILSVRC2010_images_train.tar",
+        val="ILSVRC2010_images_val.tar",
+        tests=("ILSVRC2010_images_test.tar",),
+        devkit="ILSVRC2010_devkit-1.0.tar.gz",
+        patch="patch_images.tar",
+        test_truth="ILSVRC2010_test_ground_truth.txt",
+    ),
+    "2012": Edition(
+        year="2012",
+        train="ILSVRC2012_img_train.tar",
+        val="ILSVRC2012_img_val.tar",
+        tests=("ILSVRC2012_img_test_v10102019.tar", "ILSVRC2012_img_test.tar"),
+        devkit="ILSVRC2012_devkit_t12.tar.gz",
+    ),
+}
+
+
+def read_official_split(edition: Edition, directory: Path, split: str, label_order: str, tick: Tick) -> SplitSource:
+    """Index one split of the official archives in `directory`, patches applied; only headers are read.
+
+    `label_order` is "devkit" (label = ID - 1, the original's) or "wnid" (place among the sorted WNIDs). Raises
+    SourceError where an archive is missing, damaged, or does not fit the devkit.
+    """
+    archive = edition.archive(directory, split)
+    if archive is None:
+        raise SourceError(f"{directory}: no {edition.name_of(split)}; expected the archive of the {split} split there")
+    devkit = read_devkit(directory / edition.devkit, edition.year)
+    notes: list[str] = []
+    if split == "train":
+        members = read_nested_tar(archive, 0, tick)
+        official = _train_labels(archive, members, devkit)
+    else:
+        members = read_flat_tar(archive, 0, tick)
+        official = _numbered_labels(archive, members, _truth(edition, directory, split, devkit, notes))
+    members, official, keys = sort_members(members, official)
+    members, patched, containers = _patch(edition, directory, split, members, notes)
+    classes = [ClassFact(wnid=c.wnid, words=c.words, official_id=c.official_id) for c in devkit.classes]
+    labels, ordered = relabel(official, classes, label_order)
+    promised = {c.wnid: c.num_train_images for c in devkit.classes}
+    notes += [f"{archive.name}: {name} is a dotfile, not a member" for name in members.ignored]
+    return SplitSource(
+        split=split,
+        edition=edition.year,
+        label_order=label_order,
+        classes=ordered,
+        containers=(archive, *containers),
+        names=members.names,
+        keys=keys,
+        locations=members.locations,
+        labels=labels,
+        patched=patched,
+        expected_counts=tuple(promised[fact.wnid] for fact in ordered) if split == "train" else (),
+        notes=tuple(notes),
+    )
+
+
+def _train_labels(archive: Path, members: Members, devkit: Devkit) -> Labels:
+    """0-based devkit labels by class tar; every file's own WNID must agree with the tar it lies in."""
+    label_of = {c.wnid: c.official_id - 1 for c in devkit.classes}
+    strangers = [group for group in members.groups if group not in label_of]
+    if strangers:
+        raise SourceError(
+            f"{archive}: holds {strangers[0]}.tar, a class the devkit does not know ({len(strangers)} of "
+            f"{len(members.groups)} are); expected the devkit and the archive of one edition"
+        )
+    for name, group in zip(members.names, members.locations["group"], strict=True):
+        match = TRAIN_NAME.fullmatch(name)
+        if match is not None and match[1].decode() != members.groups[group]:
+            raise SourceError(
+                f"{archive}: {members.groups[group]}.tar holds {name.decode('utf-8', 'replace')}, an image of another "
+                "class; its label is in doubt: fetch the archive again"
+            )
+    by_group = np.array([label_of[group] for group in members.groups], np.int32)
+    labels: Labels = by_group[members.locations["group"]]
+    return labels
+
+
+def _truth(edition: Edition, directory: Path, split: str, devkit: Devkit, notes: list[str]) -> Labels | None:
+    """(K,) int32 1-based IDs of images 1..K of the val or test split; None without labels."""
+    if split == "val":
+        return devkit.val_ids
+    truth = directory / edition.test_truth
+    if edition.test_truth and truth.is_file():
+        return read_ids(truth, len(devkit.classes))
+    notes.append(f"{split}: written without labels: {edition.test_truth or 'their ground truth is private'}")
+    return None
+
+
+def _numbered_labels(archive: Path, members: Members, truth: Labels | None) -> Labels:
+    """0-based devkit labels by the number in each name: the archive's order is not the names' order."""
+    if truth is None:
+        return np.full(len(members.names), NO_LABEL, np.int32)
+    numbers = np.empty(len(members.names), np.int64)
+    for row, name in enumerate(members.names):
+        match = NUMBERED_NAME.fullmatch(name)
+        number = int(match[1]) if match is not None else 0
+        if not 1 <= number <= len(truth):
+            raise SourceError(
+                f"{archive}: {name.decode('utf-8', 'replace')} has no ground truth; expected a name that ends in a "
+                f"number 1..{len(truth)}, and the devkit of the same edition"
+            )
+        numbers[row] = number
+    labels: Labels = truth[numbers - 1] - np.int32(1)
+    return labels
+
+
+def _patch(
+    edition: Edition, directory: Path, split: str, members: Members, notes: list[str]
+) -> tuple[Members, npt.NDArray[np.bool_], tuple[Path, ...]]:
+    """Members with the split's patches in place of what they replace, which were patched, and the patch archive."""
+    archive = directory / edition.patch
+    if not edition.patch or not archive.is_file():
+        if edition.patch:
+            notes.append(f"{edition.patch}: not there; images that the organisers replaced keep their first form")
+        return members, np.zeros(len(members.names), np.bool_), ()
+    patches = read_flat_tar(archive, 1, lambda _: None)
+    replaced, patched, unused = apply_patches(members, patches)
+    notes += [f"{archive.name}: {name} patches no image of {split}" for name in unused if _split_of(name) == split]
+    return replaced, patched, (archive,)
+
+
+def _split_of(name: str) -> str:
+    return "val" if "_val_" in name else "test" if "_test_" in name else "train"
