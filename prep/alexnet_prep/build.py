@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep.archive import Names, SourceReader
-from alexnet_prep.errors import RunError
 from alexnet_prep.pixels import BadImage, Converted, PixelRecipe, convert
 from alexnet_shards.files import atomic_file, write_atomic
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
@@ -25,7 +24,6 @@ from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
 # Members are read in offset order within a window of this many, whose finished JPEGs wait in memory for their place in
 # the shard: at about 31 KiB each a worker holds at most some 130 MB, however many members a shard has.
 WINDOW_MEMBERS = 4096
-HASH_CHUNK_BYTES = 1 << 20
 STAGES = ("read", "decode", "resize", "encode", "write")
 
 
@@ -117,7 +115,7 @@ def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image
 def _convert_window(
     job: ShardJob, window: range, means: tuple[PixelRecipe, SourceReader, OnImage], seconds: Seconds
 ) -> Iterator[tuple[int, Converted | str]]:
-    """(position, sample or the reason why there is none) of a window's members, in the order of their source offsets."""
+    """(position, sample or the reason why there is none) of a window's members, in source offset order."""
     recipe, reader, on_image = means
     places = job.locations[window.start : window.stop]
     for step in np.lexsort((places["offset"], places["container"])):
@@ -128,7 +126,9 @@ def _convert_window(
         place = places[step]
         on_image(position, int(place["size"]))
         started = time.perf_counter()
-        source = reader.read(int(place["container"]), bytes(job.file_names[position]), int(place["offset"]), int(place["size"]))
+        source = reader.read(
+            int(place["container"]), bytes(job.file_names[position]), int(place["offset"]), int(place["size"])
+        )
         seconds.stages["read"] += time.perf_counter() - started
         try:
             converted = convert(source, recipe)
@@ -218,9 +218,3 @@ def finished_shard(job: ShardJob, setup: BuildSetup) -> Sidecar | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return sidecar if found == sidecar.sha256 else None
-
-
-def refuse_orphan(parent_pid: int) -> None:
-    """Raise RunError where the process that started this one is gone: a new run may already own the directory."""
-    if os.getppid() != parent_pid:
-        raise RunError("the run that started this worker is gone")

@@ -38,7 +38,7 @@ class Plan:
 
 
 def make_plan(source: SplitSource, seed: int, num_shards: int | None) -> Plan:
-    """Shuffle a split by `seed` and cut it; `num_shards` None takes 1000 for an official training set, else 1,260 a shard.
+    """Shuffle a split by `seed` and cut it into `num_shards` (None: 1000 for an official training set, else 1,260 a shard).
 
     Raises SourceError where there are more shards than images.
     """
@@ -46,7 +46,9 @@ def make_plan(source: SplitSource, seed: int, num_shards: int | None) -> Plan:
     if num_shards is None:
         num_shards = default_num_shards(source)
     if not 1 <= num_shards <= members:
-        raise SourceError(f"--num-shards {num_shards}: the {source.split} split has {members} images; expected 1..{members}")
+        raise SourceError(
+            f"--num-shards {num_shards}: the {source.split} split has {members} images; expected 1..{members}"
+        )
     return Plan(split=source.split, order=permutation(members, seed, source.split), num_shards=num_shards)
 
 

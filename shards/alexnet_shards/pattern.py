@@ -26,7 +26,7 @@ def expand_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise PatternError(
-            f"{missing[0]}: no such shard ({len(missing)} of {len(paths)} named by {' '.join(patterns[:3])!r} missing); "
+            f"{missing[0]}: no such shard ({len(missing)} of {len(paths)} of {' '.join(patterns[:3])!r} missing); "
             "make them with alexnet-prep shards, or correct the pattern"
         )
     if len(set(paths)) != len(paths):

@@ -1,0 +1,49 @@
+# Everything runs in .venv, which `make setup` creates; `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= shards
+WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
+PREP := $(BIN)/alexnet-prep
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit format shards stats bench bench-peers clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install the project and its tools
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt .ci/setup
+	PYTHON=$(PYTHON) .ci/setup
+
+demo: setup ## draw a sample source, make shards, train, evaluate: the whole job in a few minutes
+	$(BIN)/python -m alexnet_train.demo demo
+
+test: setup lint types unit ## lint, types and all tests
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+unit: setup ## the tests alone
+	$(BIN)/python -m pytest
+
+format: setup ## rewrite the code in ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+shards: setup ## make shards of SOURCE=/path/to/archives in OUT=shards (without SOURCE: of the drawn sample)
+	$(if $(SOURCE),,$(PREP) sample sample)
+	$(PREP) shards --source "$(or $(SOURCE),sample)" --out "$(OUT)" --workers $(WORKERS)
+
+stats: setup ## mean image and RGB eigenvectors of OUT's training shards
+	$(PREP) compute-stats --shards '$(OUT)/train-*.tar' --out "$(OUT)/stats.npz" --workers $(WORKERS)
+
+clean: ## remove caches and the demo's files; data in shards/ stays
+	rm -rf demo sample build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +

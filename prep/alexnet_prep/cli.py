@@ -1,0 +1,148 @@
+"""alexnet-prep: official ImageNet archives to shards and statistics."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from alexnet_prep.pipeline import ShardsRequest, make_shards
+from alexnet_prep.pixels import FILTERS, PixelRecipe, decoder_facts, decoder_warning
+from alexnet_prep.progress import RunProgress
+from alexnet_prep.report import report_lines, report_table
+from alexnet_prep.sample import SampleRequest, draw_source
+from alexnet_shards.errors import AlexnetError
+
+STATUS_INTERRUPTED = 130
+STATUS_TERMINATED = 143
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object to stdout instead of a table."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 1024), default=None, help="Worker processes; default: one a processor."
+)
+
+
+def main() -> NoReturn:
+    """Run the command line; a failure a user can act on is one line and status 1."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        commands.main(standalone_mode=False)
+    except click.exceptions.Exit as request:
+        sys.exit(request.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("error: interrupted; start the same command again and it goes on from here", err=True)
+        sys.exit(STATUS_INTERRUPTED)
+    except (AlexnetError, click.ClickException) as error:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(STATUS_TERMINATED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def commands() -> None:
+    """Official ImageNet archives to 256x256 shards and their statistics."""
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--edition", type=click.Choice(["2010", "2012"]), default="2010", help="Layout to draw.")
+@click.option("--classes", type=click.IntRange(2, 10), default=10, help="Classes to draw.")
+@click.option("--train-per-class", type=click.IntRange(1), default=130, help="Training photos a class.")
+@click.option("--val-per-class", type=click.IntRange(1), default=20, help="Validation photos a class.")
+@click.option("--test-per-class", type=click.IntRange(1), default=5, help="Test photos a class.")
+@click.option("--seed", type=int, default=0, help="Another seed draws other photos.")
+@workers_option
+@json_option
+def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) -> None:
+    """Draw a small, learnable source in the exact layout of the official archives into DIRECTORY."""
+    request = SampleRequest(directory=directory, workers=workers or available_cpus(), **options)
+    facts = draw_source(request, lambda done, total: None)
+    _print(as_json, facts.as_json(), [])
+
+
+@commands.command()
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder with the official archives.")
+@click.option("--out", default="shards", type=click.Path(path_type=Path), help="Folder for the shards.")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to make.")
+@click.option(
+    "--edition", type=click.Choice(["auto", "2010", "2012"]), default="auto", help="Which archives to expect."
+)
+@click.option(
+    "--num-shards",
+    type=click.IntRange(1),
+    default=None,
+    help="Shards a split; default: 1000 for an official training set, else one for every 1,260 images.",
+)
+@workers_option
+@click.option("--seed", type=int, default=0, help="Seed of the global shuffle.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, help="JPEG quality of the 256x256 images.")
+@click.option("--filter", "filter_name", type=click.Choice(FILTERS), default=FILTERS[0], help="Resampling filter.")
+@click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), default="4:2:0", help="JPEG chroma.")
+@click.option(
+    "--labels",
+    type=click.Choice(["devkit", "wnid"]),
+    default=None,
+    help="Label order: devkit (the paper's: ID - 1) or wnid (sorted WNIDs, torchvision's and timm's).  [default: devkit]",
+)
+@click.option("--hang-seconds", type=click.FloatRange(1), default=120.0, help="A worker this long at one image hangs.")
+@json_option
+def shards(**options: Any) -> None:
+    """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
+    console = Console(stderr=True)
+    console.print(decoder_line(), highlight=False)
+    as_json = options.pop("as_json")
+    recipe = PixelRecipe(
+        filter=options.pop("filter_name"), quality=options.pop("quality"), subsampling=options.pop("subsampling")
+    )
+    options["workers"] = options["workers"] or available_cpus()
+    options["label_order"] = options.pop("labels")
+    reports = make_shards(ShardsRequest(recipe=recipe, **options), RunProgress(console))
+    if not as_json:
+        for report in reports:
+            for line in report_lines(report):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print(as_json, reports, [report_table(reports)])
+
+
+def decoder_line() -> str:
+    """Which Pillow decodes, and a warning where it is not the one that was installed."""
+    facts = ", ".join(f"{name} {value}" for name, value in decoder_facts().items())
+    warning = decoder_warning()
+    return f"decoder: {facts}" + (f"\nwarning: {warning}" if warning else "")
+
+
+def available_cpus() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print(as_json: bool, content: Any, tables: Sequence[Any]) -> None:
+    """Results to stdout: the JSON object, or the tables."""
+    if as_json:
+        click.echo(json.dumps(content))
+        return
+    console = Console()
+    for table in tables:
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

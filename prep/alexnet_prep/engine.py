@@ -1,0 +1,168 @@
+"""Worker processes that may be killed or hang without harm: a death costs a retry, then one image, never the run."""
+
+import multiprocessing
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Protocol
+
+from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar
+from alexnet_prep.errors import RunError
+from alexnet_prep.worker import worker_main
+
+# One image that hangs its decoder is given up after two tries. A death may also be a random kill (out of memory, an
+# operator), so it takes three on the same image before the image is blamed.
+HANGS_TO_QUARANTINE = 2
+DEATHS_TO_QUARANTINE = 3
+DEATHS_OUTSIDE_IMAGES = 20
+POLL_SECONDS = 0.5
+
+
+class Listener(Protocol):
+    """Who wants to know how the run goes."""
+
+    def image(self, source_bytes: int) -> None:
+        """A worker begins an image."""
+
+    def shard(self, job: ShardJob, sidecar: Sidecar, seconds: Seconds | None) -> None:
+        """A shard is done; `seconds` is None where it was there already."""
+
+    def retry(self, job: ShardJob, reason: str) -> None:
+        """A worker was lost; its shard is built again."""
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    job: ShardJob | None = None
+    position: int = -1
+    heard_s: float = 0.0
+
+
+class Engine:
+    """Runs shard jobs on `workers` processes; use as a context manager, which ends them.
+
+    `hang_seconds` without a sign of life from a worker that is at an image counts as a hang.
+    """
+
+    def __init__(self, setup: BuildSetup, workers: int, hang_seconds: float, listener: Listener) -> None:
+        self._setup, self._hang_seconds, self._listener = setup, hang_seconds, listener
+        self._context = multiprocessing.get_context("spawn")
+        self._num_workers = workers
+        self._workers: list[_Worker] = []
+        self._blame: Counter[tuple[int, int, str]] = Counter()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            self._end(worker)
+        self._workers.clear()
+
+    def run(self, jobs: Iterable[ShardJob], num_jobs: int) -> Iterator[Sidecar]:
+        """Yield the sidecar of every job, in the order in which they are done. Raises RunError where one cannot be."""
+        waiting, fresh = deque[ShardJob](), iter(jobs)
+        done = 0
+        self._workers = [self._start() for _ in range(min(self._num_workers, num_jobs))]
+        while done < num_jobs:
+            for worker in self._workers:
+                if worker.job is None:
+                    job = waiting.popleft() if waiting else next(fresh, None)
+                    if job is not None:
+                        self._give(worker, job)
+            for sidecar in self._listen(waiting):
+                done += 1
+                yield sidecar
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=worker_main, args=(theirs, self._setup, multiprocessing.current_process().pid), daemon=True
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process=process, connection=ours)
+
+    def _give(self, worker: _Worker, job: ShardJob) -> None:
+        worker.job, worker.position, worker.heard_s = job, -1, time.monotonic()
+        with suppress(BrokenPipeError):  # its death is noticed when we listen
+            worker.connection.send(job)
+
+    def _listen(self, waiting: deque[ShardJob]) -> Iterator[Sidecar]:
+        busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
+        ready = wait(list(busy), timeout=POLL_SECONDS)
+        for connection in ready:
+            worker = busy[connection]  # type: ignore[index]
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                worker.process.join()
+                self._lost(worker, waiting, f"died (exit status {worker.process.exitcode})", DEATHS_TO_QUARANTINE)
+                continue
+            worker.heard_s = time.monotonic()
+            sidecar = self._take(worker, message)
+            if sidecar is not None:
+                yield sidecar
+        for worker in busy.values():
+            if (
+                worker.job is not None
+                and time.monotonic() - worker.heard_s > self._hang_seconds
+                and worker.position >= 0
+            ):
+                worker.process.kill()
+                worker.process.join()
+                self._lost(worker, waiting, f"hung for {self._hang_seconds:.0f} s", HANGS_TO_QUARANTINE)
+
+    def _take(self, worker: _Worker, message: tuple[object, ...]) -> Sidecar | None:
+        match message:
+            case ("at", int(position), int(source_bytes)):
+                worker.position = position
+                self._listener.image(source_bytes)
+                return None
+            case ("done", Sidecar() as sidecar, Seconds() | None as seconds):
+                job, worker.job = worker.job, None
+                if job is not None:
+                    self._listener.shard(job, sidecar, seconds)
+                return sidecar
+            case ("failed", str(line)):
+                raise RunError(line)
+            case _:
+                raise RunError(f"a worker answered {message!r:.80}; this is a bug of alexnet-prep, please report it")
+
+    def _lost(self, worker: _Worker, waiting: deque[ShardJob], what: str, limit: int) -> None:
+        """Put a lost worker's job back, without the image it was at once that image has cost enough workers."""
+        job = worker.job
+        self._end(worker)
+        self._workers[self._workers.index(worker)] = self._start()
+        if job is None:
+            return
+        blame = (job.number, worker.position, what.split()[0])
+        self._blame[blame] += 1
+        if worker.position < 0:
+            if self._blame[blame] >= DEATHS_OUTSIDE_IMAGES:
+                raise RunError(
+                    f"{job.name}: {DEATHS_OUTSIDE_IMAGES} workers {what}; check memory, or take fewer --workers"
+                )
+        elif self._blame[blame] >= limit:
+            reason = f"quarantined: {self._blame[blame]} workers {what} on it"
+            job = replace(job, quarantined={**job.quarantined, worker.position: reason})
+        self._listener.retry(job, f"{job.name}: a worker {what}" + _at(job, worker.position))
+        waiting.append(job)
+
+    @staticmethod
+    def _end(worker: _Worker) -> None:
+        worker.connection.close()
+        worker.process.join()
+        worker.process.close()
+
+
+def _at(job: ShardJob, position: int) -> str:
+    return f" at {job.key(position)}; the shard is built again" if position >= 0 else "; the shard is built again"

@@ -1,0 +1,118 @@
+"""What became of a split's members, as JSON keys, as manifest entries and as a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from alexnet_prep.build import Sidecar
+from alexnet_prep.split import SplitSource
+
+SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReport:
+    """The outcome of one split: every member is written or dropped with a reason."""
+
+    split: str
+    members: int
+    written: int
+    patched: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
+    converted: dict[str, tuple[str, ...]]
+    shards: int
+    bytes: int
+    count_differences: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+    def manifest_entry(self) -> dict[str, Any]:
+        """The report as it stands in the manifest: keys named one by one, no times."""
+        return {
+            "members": self.members,
+            "written": self.written,
+            "dropped": [{"key": key, "reason": reason} for key, reason in self.dropped],
+            "patched": list(self.patched),
+            "converted": {kind: list(keys) for kind, keys in self.converted.items()},
+            "count_differences": list(self.count_differences),
+            "notes": list(self.notes),
+        }
+
+    def as_json(self, images_per_second: float) -> dict[str, Any]:
+        """The object that `alexnet-prep shards --json` prints for a split."""
+        return {
+            "split": self.split,
+            "members": self.members,
+            "written": self.written,
+            "patched": len(self.patched),
+            "dropped": [{"key": key, "reason": reason} for key, reason in self.dropped],
+            "converted": {kind: len(keys) for kind, keys in self.converted.items()},
+            "shards": self.shards,
+            "bytes": self.bytes,
+            "classes_off_count": len(self.count_differences),
+            "notes": list(self.notes),
+            "images_per_second": round(images_per_second, 1),
+        }
+
+
+def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitReport:
+    """Sum up a split from its sidecars (in shard order); lists are sorted by key."""
+    converted: dict[str, list[str]] = {}
+    for sidecar in sidecars:
+        for kind, keys in sidecar.converted.items():
+            converted.setdefault(kind, []).extend(keys)
+    return SplitReport(
+        split=source.split,
+        members=len(source),
+        written=sum(sidecar.samples for sidecar in sidecars),
+        patched=tuple(sorted(key for sidecar in sidecars for key in sidecar.patched)),
+        dropped=tuple(sorted(entry for sidecar in sidecars for entry in sidecar.dropped)),
+        converted={kind: tuple(sorted(keys)) for kind, keys in sorted(converted.items())},
+        shards=len(sidecars),
+        bytes=sum(sidecar.bytes for sidecar in sidecars),
+        count_differences=tuple(source.count_differences()),
+        notes=source.notes,
+    )
+
+
+def report_table(reports: Sequence[dict[str, Any]]) -> Table:
+    """The run's table from `SplitReport.as_json` objects: a row a split, then what was dropped and noted."""
+    table = Table(title="Shards", title_justify="left")
+    for name in (
+        "split",
+        "members",
+        "written",
+        "patched",
+        "dropped",
+        "converted",
+        "shards",
+        "GB",
+        "off count",
+        "images/s",
+    ):
+        table.add_column(name, justify="left" if name in ("split", "converted") else "right")
+    for report in reports:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in report["converted"].items())
+        table.add_row(
+            report["split"],
+            f"{report['members']:,}",
+            f"{report['written']:,}",
+            f"{report['patched']:,}",
+            f"{len(report['dropped']):,}",
+            kinds,
+            f"{report['shards']:,}",
+            f"{report['bytes'] / 1e9:.2f}",
+            f"{report['classes_off_count']:,}",
+            f"{report['images_per_second']:,.0f}",
+        )
+    return table
+
+
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """What a user must be told beside the table: dropped images with their reasons, and notes."""
+    lines = [f"dropped {entry['key']}: {entry['reason']}" for entry in report["dropped"]] + list(report["notes"])
+    shown = lines[:SHOWN_ROWS]
+    if len(lines) > len(shown):
+        shown.append(f"… and {len(lines) - len(shown)} more, all in {report['split']}.manifest.json")
+    return shown
