@@ -142,7 +142,7 @@ def save_split(path: Path, source: SplitSource, key: str) -> None:
 def load_split(path: Path, key: str) -> SplitSource | None:
     """The split kept at `path`, None where there is none of that `key` (it is made again from the archives then)."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             facts = json.loads(str(archive["facts"]))
             if facts.pop("key") != key:
                 return None

@@ -55,7 +55,7 @@ def save_stats(path: Path, stats: Stats) -> None:
 def load_stats(path: Path) -> Stats:
     """Read the statistics at `path`; raises FormatError where they are missing, damaged or of another version."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise FormatError(f"{path}: no statistics; make them with alexnet-prep compute-stats") from error
