@@ -83,7 +83,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @click.option("--out", default="shards", type=click.Path(path_type=Path), help="Folder for the shards.")
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to make.")
 @click.option(
-    "--edition", type=click.Choice(["auto", "2010", "2012"]), default="auto", help="Which archives to expect."
+    "--edition", type=click.Choice(["auto", "2010", "2012", "folder"]), default="auto", help="Which archives to expect."
 )
 @click.option(
     "--num-shards",

@@ -16,7 +16,7 @@ from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
 from alexnet_prep.rundir import BUILD_DIRECTORY, bind_plan, check_space, locked_directory, remove_temporaries
-from alexnet_prep.source import Source, find_source
+from alexnet_prep.source import Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, manifest_path, save_manifest
@@ -52,7 +52,7 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
     splits = source.splits if request.split == "all" else (request.split,)
     if request.split not in ("all", *source.splits):
         raise SourceError(f"{request.source}: has no {request.split} split; found {', '.join(source.splits)}")
-    progress.say(f"{request.source}: ILSVRC-{source.edition}, {', '.join(source.splits)}")
+    progress.say(f"{request.source}: edition {source.edition}, with {', '.join(source.splits)}")
     with locked_directory(request.out):
         return [_make_split(request, source, split, progress) for split in splits]
 
@@ -80,9 +80,9 @@ def _prepare(
 ) -> tuple[SplitSource, Plan, BuildSetup]:
     """Index and plan a split, and bind the output directory to them."""
     remove_temporaries(request.out, split)
-    stamps = source.stamps()
+    made_of = stamps(source)
     cache = request.out / BUILD_DIRECTORY / split / SOURCE_CACHE_NAME
-    key = repr((source.edition, str(request.source.resolve()), stamps, request.label_order))
+    key = repr((source.edition, str(request.source.resolve()), made_of, request.label_order))
     images = load_split(cache, key)
     if images is None:
         images = source.read(split, request.label_order, progress.indexing(split))
@@ -94,7 +94,7 @@ def _prepare(
         "num_shards": plan.num_shards,
         "recipe": request.recipe.as_dict(),
         "libraries": decoder_facts(),
-        "source": {container.name: stamps.get(container.name) for container in images.containers},
+        "source": {name: made_of[name] for name in _places(source, images)},
         "members": images.identity(),
     }
     sidecars = bind_plan(request.out, split, facts)
@@ -108,6 +108,10 @@ def _prepare(
         plan,
         BuildSetup(containers=images.containers, recipe=request.recipe, out=request.out, sidecars=sidecars),
     )
+
+
+def _places(source: Source, images: SplitSource) -> list[str]:
+    return [container.relative_to(source.directory).as_posix() for container in images.containers]
 
 
 def _jobs(images: SplitSource, plan: Plan) -> Iterator[ShardJob]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from alexnet_prep.archive import Tick
 from alexnet_prep.errors import SourceError
+from alexnet_prep.folders import FolderSource, find_folder_source
 from alexnet_prep.imagenet import EDITIONS, read_official_split
 from alexnet_prep.split import SplitSource
 
@@ -12,23 +13,25 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """A source directory that was recognised: `edition` and the splits that are there."""
+class OfficialSource:
+    """The official archives of one edition: `splits` are those whose archive is there."""
 
     directory: Path
     edition: str
     splits: tuple[str, ...]
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
-        """Index one split; `label_order` None takes the edition's own ("devkit" for the official archives)."""
+        """Index one split; `label_order` None takes the devkit's, the original's."""
         return read_official_split(EDITIONS[self.edition], self.directory, split, label_order or "devkit", tick)
 
-    def stamps(self) -> dict[str, list[int]]:
-        """[size in bytes, mtime in ns] of every file the source is made of, by name."""
+    def files(self) -> tuple[Path, ...]:
+        """Every file the source is made of."""
         edition = EDITIONS[self.edition]
         names = (edition.train, edition.val, *edition.tests, edition.devkit, edition.patch, edition.test_truth)
-        paths = [self.directory / name for name in names if name and (self.directory / name).is_file()]
-        return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+        return tuple(self.directory / name for name in names if name and (self.directory / name).is_file())
+
+
+Source = OfficialSource | FolderSource
 
 
 def find_source(directory: Path, edition: str) -> Source:
@@ -38,15 +41,27 @@ def find_source(directory: Path, edition: str) -> Source:
     """
     if not directory.is_dir():
         raise SourceError(f"{directory}: no such directory; expected the folder with the official archives")
-    found = [
-        Source(directory=directory, edition=name, splits=splits)
+    found: list[Source] = [
+        OfficialSource(directory=directory, edition=name, splits=splits)
         for name, official in EDITIONS.items()
         if edition in ("auto", name)
         and (splits := tuple(split for split in SPLITS if official.archive(directory, split) is not None))
     ]
     if len(found) > 1:
         raise SourceError(f"{directory}: holds archives of 2010 and of 2012; choose one with --edition")
+    if not found and edition in ("auto", "folder"):
+        folder = find_folder_source(directory, SPLITS)
+        found = [folder] if folder is not None else []
     if not found:
-        expected = ", ".join(official.train for name, official in EDITIONS.items() if edition in ("auto", name))
-        raise SourceError(f"{directory}: no ImageNet archive found; expected {expected} (or its val or test archive)")
+        names = [official.train for name, official in EDITIONS.items() if edition in ("auto", name)]
+        expected = " or ".join([*names, *(["train/CLASS/*.JPEG"] if edition in ("auto", "folder") else [])])
+        raise SourceError(
+            f"{directory}: no ImageNet source found; expected {expected} there (or the same of val or test)"
+        )
     return found[0]
+
+
+def stamps(source: Source) -> dict[str, list[int]]:
+    """[size in bytes (0: a directory), mtime in ns] of all that the source is made of, by path below its directory."""
+    facts = {path.relative_to(source.directory).as_posix(): (path.stat(), path.is_file()) for path in source.files()}
+    return {name: [stat.st_size if is_file else 0, stat.st_mtime_ns] for name, (stat, is_file) in facts.items()}

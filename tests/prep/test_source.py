@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from alexnet_prep.errors import SourceError
-from alexnet_prep.source import find_source
+from alexnet_prep.source import find_source, stamps
 
 
 def test_the_real_source_is_recognised(data_dir: Path) -> None:
     source = find_source(data_dir / "ilsvrc2010", "auto")
     assert (source.edition, source.splits) == ("2010", ("train", "val", "test"))
-    assert source.stamps()["patch_images.tar"][0] == 419_840
-    assert len(source.stamps()) == 6
+    assert stamps(source)["patch_images.tar"][0] == 419_840
+    assert len(stamps(source)) == 6
 
 
 def test_splits_that_are_there(small_source: Any) -> None:
@@ -33,5 +33,5 @@ def test_two_editions_need_a_choice(small_source: Any) -> None:
 def test_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such directory"):
         find_source(tmp_path / "none", "auto")
-    with pytest.raises(SourceError, match="no ImageNet archive found"):
+    with pytest.raises(SourceError, match="no ImageNet source found"):
         find_source(tmp_path, "auto")

@@ -1,0 +1,101 @@
+"""Folder sources: a directory a class, and Kaggle's layout with its tables."""
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexnet_prep.errors import SourceError
+from alexnet_prep.folders import class_directories, find_folder_source
+from alexnet_prep.source import find_source
+
+
+def touch(path: Path, content: bytes = b"jpeg") -> None:
+    """A file and its directories."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def labels_of(source: Any, split: str) -> dict[str, str]:
+    """Class name by key."""
+    images = source.read(split, None, lambda _: None)
+    return {images.key(row): images.classes[images.labels[row]].wnid for row in range(len(images))}
+
+
+def test_the_real_folder_set(data_dir: Path, tmp_path: Path) -> None:
+    with tarfile.open(data_dir / "tiny10.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    source = find_source(tmp_path / "tiny10", "auto")
+    assert (source.edition, source.splits) == ("folder", ("train", "val"))
+    train = source.read("train", None, lambda _: None)
+    assert len(train) == 5000
+    assert train.label_order == "wnid"
+    wnids = [fact.wnid for fact in train.classes]
+    assert wnids == sorted(path.name for path in (tmp_path / "tiny10" / "train").iterdir())
+    for row in range(0, 5000, 37):
+        assert wnids[train.labels[row]] == train.key(row).split("_")[0]
+    val = labels_of(source, "val")
+    assert len(val) == 500
+
+
+def test_equal_stems_get_their_class_as_prefix(tmp_path: Path) -> None:
+    for name in ("cat/0.jpg", "cat/1.jpg", "dog/0.jpg", "dog/.hidden.jpg"):
+        touch(tmp_path / "train" / name)
+    source = find_source(tmp_path, "folder")
+    assert labels_of(source, "train") == {"cat_0": "cat", "cat_1": "cat", "dog_0": "dog"}
+    assert source.read("train", None, lambda _: None).notes == ("train: .hidden.jpg is a dotfile, not a member",)
+
+
+def test_validation_uses_the_training_classes(tmp_path: Path) -> None:
+    for name in ("train/a/1.jpg", "train/b/2.jpg", "train/c/3.jpg", "val/c/4.jpg"):
+        touch(tmp_path / name)
+    source = find_source(tmp_path, "auto")
+    assert source.read("val", None, lambda _: None).labels.tolist() == [2]
+    touch(tmp_path / "val/d/5.jpg")
+    with pytest.raises(SourceError, match="no class of the training split"):
+        source.read("val", None, lambda _: None)
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path) -> Path:
+    """Kaggle's layout in small."""
+    images = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+    for name in ("train/n02/n02_1.JPEG", "train/n01/n01_7.JPEG", "val/ILSVRC2012_val_00000001.JPEG", "test/t_1.JPEG"):
+        touch(images / name)
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01 tench, Tinca tinca\nn02 goldfish\n")
+    (tmp_path / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\nILSVRC2012_val_00000001,n02 111 108 441 193 n02 5 5 9 9 \n"
+    )
+    return tmp_path
+
+
+def test_kaggle_layout(kaggle: Path) -> None:
+    source = find_source(kaggle, "auto")
+    assert (source.edition, source.splits) == ("2012", ("train", "val", "test"))
+    assert labels_of(source, "train") == {"n01_7": "n01", "n02_1": "n02"}
+    assert labels_of(source, "val") == {"ILSVRC2012_val_00000001": "n02"}
+    test = source.read("test", None, lambda _: None)
+    assert test.labels.tolist() == [-1]
+    assert any("without labels" in note for note in test.notes)
+    assert test.classes[0].words == "tench, Tinca tinca"
+
+
+def test_kaggle_validation_without_its_table(kaggle: Path) -> None:
+    (kaggle / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nother,n02 1 2 3 4\n")
+    with pytest.raises(SourceError, match=r"ILSVRC2012_val_00000001.JPEG: no class in .*LOC_val_solution.csv"):
+        find_source(kaggle, "auto").read("val", None, lambda _: None)
+    (kaggle / "LOC_val_solution.csv").unlink()
+    with pytest.raises(SourceError, match="cannot be read"):
+        find_source(kaggle, "auto").read("val", None, lambda _: None)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    assert find_folder_source(tmp_path, ("train",)) is None
+    assert class_directories(tmp_path / "none") == []
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    source = find_source(tmp_path, "auto")
+    with pytest.raises(SourceError, match="holds no image"):
+        source.read("train", None, lambda _: None)
+    with pytest.raises(SourceError, match="no devkit order"):
+        source.read("train", "devkit", lambda _: None)
