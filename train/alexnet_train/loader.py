@@ -1,0 +1,122 @@
+"""Threads that fill batch buffers: read, check, decode and crop the samples of a job into one slot of a ring."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_shards.index import IndexRows
+from alexnet_shards.stats import IMAGE_PX
+from alexnet_train.reader import BadSampleError, ShardFiles, check_crc32, decode_into
+
+CROP_PX = 224
+CHUNK_SAMPLES = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """n samples to load: (n,) rows of INDEX_DTYPE and (n,) uint8 crop offsets 0..32, None for whole images."""
+
+    rows: IndexRows
+    crop_top_px: npt.NDArray[np.uint8] | None = None
+    crop_left_px: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobReport:
+    """What a job cost, summed over threads, and (place in the job, reason) of each sample that could not be loaded."""
+
+    read_seconds: float
+    decode_seconds: float
+    failures: tuple[tuple[int, str], ...]
+
+
+class SampleLoader:
+    """Loads single samples into given arrays; safe to call from many threads."""
+
+    def __init__(self, paths: Sequence[str], check_crc: bool) -> None:
+        self._files = ShardFiles(paths)
+        self._check_crc = check_crc
+        self._local = threading.local()
+
+    def load(self, job: Job, begin: int, end: int, images_nhwc: npt.NDArray[np.uint8]) -> JobReport:
+        """Load samples [begin, end) of `job` to the same places of `images_nhwc` uint8."""
+        read_seconds = decode_seconds = 0.0
+        failures = []
+        for place in range(begin, end):
+            started = time.perf_counter()
+            read = started
+            try:
+                _, offset, size, _, crc32 = row = job.rows[place].item()
+                jpeg = self._files.read(row[0], offset, size)
+                if self._check_crc:
+                    check_crc32(jpeg, crc32)
+                read = time.perf_counter()
+                self._decode(job, place, jpeg, images_nhwc[place])
+            except BadSampleError as error:
+                failures.append((place, str(error)))
+            read_seconds += read - started
+            decode_seconds += time.perf_counter() - read
+        return JobReport(read_seconds=read_seconds, decode_seconds=decode_seconds, failures=tuple(failures))
+
+    def close(self) -> None:
+        """Close the shards."""
+        self._files.close()
+
+    def _decode(self, job: Job, place: int, jpeg: bytes, image_hwc: npt.NDArray[np.uint8]) -> None:
+        if job.crop_top_px is None or job.crop_left_px is None:
+            decode_into(jpeg, image_hwc)
+            return
+        whole_hwc = getattr(self._local, "whole_hwc", None)
+        if whole_hwc is None:
+            whole_hwc = self._local.whole_hwc = np.empty((IMAGE_PX, IMAGE_PX, 3), np.uint8)
+        decode_into(jpeg, whole_hwc)
+        top_px, left_px = int(job.crop_top_px[place]), int(job.crop_left_px[place])
+        image_hwc[:] = whole_hwc[top_px : top_px + CROP_PX, left_px : left_px + CROP_PX]
+
+
+class ThreadLoader:
+    """Loads jobs into the slots of a ring with threads of this process; one job a slot at a time.
+
+    The time that counts, reading and decoding, is spent outside the interpreter lock.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], slots: Sequence[npt.NDArray[np.uint8]], threads: int, check_crc: bool
+    ) -> None:
+        self._samples = SampleLoader(paths, check_crc)
+        self._slots = slots
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="alexnet-stream")
+        self._pending: dict[int, list[Future[JobReport]]] = {}
+
+    def submit(self, slot: int, job: Job) -> None:
+        """Begin to load `job` to the first places of a free slot."""
+        images_nhwc, size = self._slots[slot], len(job.rows)
+        self._pending[slot] = [
+            self._pool.submit(self._samples.load, job, begin, min(begin + CHUNK_SAMPLES, size), images_nhwc)
+            for begin in range(0, size, CHUNK_SAMPLES)
+        ]
+
+    def wait(self, slot: int) -> JobReport:
+        """Wait for the job of a slot."""
+        reports = [future.result() for future in self._pending.pop(slot)]
+        return JobReport(
+            read_seconds=sum(report.read_seconds for report in reports),
+            decode_seconds=sum(report.decode_seconds for report in reports),
+            failures=tuple(failure for report in reports for failure in report.failures),
+        )
+
+    def cancel(self, slot: int) -> None:
+        """Drop the job of a slot; when this returns, nothing writes to the slot."""
+        for future in self._pending.pop(slot, []):
+            if not future.cancel():
+                future.exception()
+
+    def close(self) -> None:
+        """Drop what is under way, end the threads and close the shards."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._samples.close()
