@@ -52,7 +52,8 @@ def _wave(distance: Field, period: float, phase: float) -> Field:
     cycle = distance / np.float32(period) + np.float32(phase)
     cycle -= np.floor(cycle)
     np.abs(cycle - np.float32(0.5), out=cycle)
-    return (cycle - np.float32(0.25)) * np.float32(period)
+    edges: Field = (cycle - np.float32(0.25)) * np.float32(period)
+    return edges
 
 
 def _period(rng: np.random.Generator) -> float:
@@ -70,7 +71,8 @@ def _vertical_stripes(right: Field, _down: Field, rng: np.random.Generator) -> F
 def _checkerboard(right: Field, down: Field, rng: np.random.Generator) -> Field:
     period = _period(rng) * 1.5
     columns, rows = _wave(right, period, rng.random()), _wave(down, period, rng.random())
-    return np.minimum(np.abs(columns), np.abs(rows)) * np.sign(columns) * np.sign(rows)
+    nearest: Field = np.minimum(np.abs(columns), np.abs(rows))
+    return nearest * np.sign(columns) * np.sign(rows)
 
 
 def _rings(right: Field, down: Field, rng: np.random.Generator) -> Field:
@@ -86,11 +88,13 @@ def _dots(right: Field, down: Field, rng: np.random.Generator) -> Field:
 def _cell(distance: Field, period: float, phase: float) -> Field:
     """Distance from the centre of the cell of a grid, -period/2 .. period/2."""
     cycle = distance / np.float32(period) + np.float32(phase)
-    return (cycle - np.floor(cycle) - np.float32(0.5)) * np.float32(period)
+    centred: Field = (cycle - np.floor(cycle) - np.float32(0.5)) * np.float32(period)
+    return centred
 
 
 def _disc(right: Field, down: Field, rng: np.random.Generator) -> Field:
-    return np.float32(rng.uniform(0.24, 0.38)) - np.hypot(right, down * np.float32(rng.uniform(0.9, 1.1)))
+    distance: Field = np.hypot(right, down * np.float32(rng.uniform(0.9, 1.1)))
+    return np.float32(rng.uniform(0.24, 0.38)) - distance
 
 
 def _rays(right: Field, down: Field, rng: np.random.Generator) -> Field:
@@ -108,12 +112,12 @@ def _star(right: Field, down: Field, rng: np.random.Generator) -> Field:
     points = int(rng.integers(5, 8))
     angle = np.arctan2(right, -down) + np.float32(rng.uniform(-0.3, 0.3))
     half = np.float32(np.pi / points)
-    from_tip = np.abs(np.mod(angle, 2 * half) - half)
+    from_tip: Field = np.abs(np.mod(angle, 2 * half) - half)
     outer = rng.uniform(0.38, 0.46)
     inner = np.float32(outer * rng.uniform(0.36, 0.46))
-    # The edge from tip to notch, as a straight line in polar form.
-    share = from_tip / half
-    return (inner + (np.float32(outer) - inner) * share * share) - np.hypot(right, down)
+    share = from_tip / half  # 0 at a notch, 1 at a tip
+    edge: Field = inner + np.float32(outer - inner) * share * share
+    return edge - np.hypot(right, down)
 
 
 def _crosses(right: Field, down: Field, rng: np.random.Generator) -> Field:
