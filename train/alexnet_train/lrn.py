@@ -1,0 +1,132 @@
+"""Local response normalisation (paper section 3.3): the values of nn.LocalResponseNorm, at a fraction of its CPU time.
+
+    y[c] = x[c] / d[c] ** beta,   d[c] = k + alpha / size * sum(x[j] ** 2 for j in c - size // 2 ... c + size // 2)
+
+The window stays inside a tower: channels of different groups never normalise each other. The paper's formula does not
+divide alpha by size; its released configuration and torch do.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class LocalResponseNorm(nn.Module):
+    """nn.LocalResponseNorm(size, alpha, beta, k) inside each of `groups` equal groups of channels; size is odd."""
+
+    def __init__(self, size: int, alpha: float, beta: float, k: float, *, groups: int = 1) -> None:
+        super().__init__()
+        if size % 2 == 0:
+            raise ValueError(f"window of {size} channels; expected an odd number")
+        self.size, self.alpha, self.beta, self.k, self.groups = size, alpha, beta, k, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) float -> the same shape and type; the arithmetic is float32 whatever the type."""
+        numbers = _Numbers(self.size, self.alpha / self.size, self.beta, self.k, self.groups)
+        y = _ChannelNorm.apply(x.float(), numbers)  # type: ignore[no-untyped-call]
+        return cast("Tensor", y).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """The numbers that print(model) shows."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, groups={self.groups}"
+
+
+class SameMapNorm(nn.Module):
+    """The same norm over a size x size neighbourhood of the pixel's own map (released configuration; not in the paper).
+
+    y = x / d ** beta, d = k + alpha / size**2 * sum of squares over the neighbourhood, zero outside the map.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float, k: float) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) float -> the same shape and type; the arithmetic is float32 whatever the type."""
+        squares = x.float().square()
+        mean = nn.functional.avg_pool2d(squares, self.size, stride=1, padding=self.size // 2)
+        return (x.float() * inverse_power(mean.mul(self.alpha).add(self.k), self.beta)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """The numbers that print(model) shows."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+def inverse_power(d: Tensor, beta: float) -> Tensor:
+    """d ** -beta for positive d; two square roots where beta is 0.75, which is many times faster than pow."""
+    if beta != 0.75:
+        return d.pow(-beta)
+    root = d.rsqrt()
+    return root * root.sqrt()
+
+
+class _Numbers(NamedTuple):
+    """The norm's numbers; alpha is already divided by size."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    groups: int
+
+
+class _ChannelNorm(torch.autograd.Function):
+    """One norm over (N, C, H, W) float32: x and d are kept for the backward pass, nothing else.
+
+    backward, with t = grad * d**-beta:  grad_x = t - 2 * alpha * beta * x * window_sum(t * x / d)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, numbers: _Numbers) -> Tensor:
+        x = _dense(x)
+        y, d = torch.empty_like(x), torch.empty_like(x)
+        for x_part, y_part, d_part in _parts(numbers.groups, x, y, d):
+            _window_sum(x_part.square(), numbers.size, d_part)
+            d_part.mul_(numbers.alpha).add_(numbers.k)
+            torch.mul(x_part, inverse_power(d_part, numbers.beta), out=y_part)
+        ctx.save_for_backward(x, d)
+        ctx.numbers = numbers
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, d = ctx.saved_tensors
+        numbers: _Numbers = ctx.numbers
+        grad = grads[0].contiguous(memory_format=_memory_format(x))
+        grad_x = torch.empty_like(x)
+        for x_part, d_part, g_part, out in _parts(numbers.groups, x, d, grad, grad_x):
+            t = g_part * inverse_power(d_part, numbers.beta)
+            _window_sum((t * x_part).div_(d_part), numbers.size, out)
+            out.mul_(x_part).mul_(-2 * numbers.alpha * numbers.beta).add_(t)
+        return grad_x, None
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=_memory_format(x))
+
+
+def _parts(groups: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Views of one image of each tensor with its channels split in (groups, channels of a group), in their layout.
+
+    One image at a time: a conv1 output of one image fits the second-level cache, that of a batch does not.
+    """
+    views = [tensor.unflatten(1, (groups, tensor.shape[1] // groups)) for tensor in tensors]  # type: ignore[no-untyped-call]
+    return zip(*(view.unbind(0) for view in views), strict=True)
+
+
+def _window_sum(values: Tensor, size: int, out: Tensor) -> None:
+    """out[:, c] = sum of values[:, c - size // 2 ... c + size // 2], for (groups, channels, H, W)."""
+    out.copy_(values)
+    channels = values.shape[1]
+    for shift in range(1, min(size // 2, channels - 1) + 1):
+        out[:, shift:] += values[:, :-shift]
+        out[:, :-shift] += values[:, shift:]
