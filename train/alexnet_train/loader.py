@@ -1,5 +1,6 @@
 """Threads that fill batch buffers: read, check, decode and crop the samples of a job into one slot of a ring."""
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +16,24 @@ from alexnet_train.reader import BadSampleError, ShardFiles, check_crc32, decode
 
 CROP_PX = 224
 CHUNK_SAMPLES = 16
+
+Slots = tuple[npt.NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderConfig:
+    """Shards to read, and the ring: `num_slots` buffers of `slot_shape` (B, height_px, width_px, 3) uint8."""
+
+    paths: tuple[str, ...]
+    num_slots: int
+    slot_shape: tuple[int, int, int, int]
+    threads: int
+    check_crc: bool
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of all slots."""
+        return self.num_slots * math.prod(self.slot_shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,8 +70,8 @@ class SampleLoader:
             started = time.perf_counter()
             read = started
             try:
-                _, offset, size, _, crc32 = row = job.rows[place].item()
-                jpeg = self._files.read(row[0], offset, size)
+                shard, offset, size, _, crc32 = job.rows[place].item()
+                jpeg = self._files.read(shard, offset, size)
                 if self._check_crc:
                     check_crc32(jpeg, crc32)
                 read = time.perf_counter()
@@ -85,17 +104,16 @@ class ThreadLoader:
     The time that counts, reading and decoding, is spent outside the interpreter lock.
     """
 
-    def __init__(
-        self, paths: Sequence[str], slots: Sequence[npt.NDArray[np.uint8]], threads: int, check_crc: bool
-    ) -> None:
-        self._samples = SampleLoader(paths, check_crc)
-        self._slots = slots
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="alexnet-stream")
+    def __init__(self, config: LoaderConfig, slots: Slots | None = None) -> None:
+        """`slots` are the ring's buffers, contiguous arrays of `config.slot_shape`; None makes them."""
+        self._samples = SampleLoader(config.paths, config.check_crc)
+        self.slots = slots or tuple(np.empty(config.slot_shape, np.uint8) for _ in range(config.num_slots))
+        self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="alexnet-stream")
         self._pending: dict[int, list[Future[JobReport]]] = {}
 
     def submit(self, slot: int, job: Job) -> None:
         """Begin to load `job` to the first places of a free slot."""
-        images_nhwc, size = self._slots[slot], len(job.rows)
+        images_nhwc, size = self.slots[slot], len(job.rows)
         self._pending[slot] = [
             self._pool.submit(self._samples.load, job, begin, min(begin + CHUNK_SAMPLES, size), images_nhwc)
             for begin in range(0, size, CHUNK_SAMPLES)

@@ -1,28 +1,30 @@
 """The stream: batches of uint8 images in an order that depends on (seed, epoch) alone."""
 
-import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.stats import IMAGE_PX
+from alexnet_train.batch import Batch, Meters, pad
+from alexnet_train.child import ChildLoader
+from alexnet_train.device import PinnedRing, on_device
 from alexnet_train.epoch import EpochTable, Windows, epoch_table
-from alexnet_train.loader import CROP_PX, Job, JobReport, ThreadLoader
+from alexnet_train.loader import CROP_PX, Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
+from alexnet_train.quarantine import LoadedPart, Quarantine
 from alexnet_train.shardset import ShardSet
 
-LOGGER = logging.getLogger(__name__)
-NO_ROW = -1
-PADDING_LABEL = -1
+__all__ = ["Batch", "Stream", "StreamConfig"]
+
 JOBS_AHEAD = 3
 
 
@@ -31,10 +33,10 @@ class StreamConfig:
     """How a ShardSet is streamed.
 
     `batch_size` counts the samples of all ranks. `crop` False gives whole 256x256 images, no flip, no noise. `last` is
-    what becomes of the short batch at the end: dropped, kept short, or padded to full size with `valid` False. `order`
-    "window" shuffles within windows of `window_shards` shards, for disks and networks that do not like random reads.
-    `threads` 0: one a core. `quarantine`: so many bad samples are replaced (cropped) or masked (whole) before the
-    stream fails.
+    what becomes of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size
+    with `valid` False. `order` "window" shuffles within windows of `window_shards` shards, for disks and networks that
+    do not like random reads. `threads` 0: one a core; with `child_process` they run in a process of their own.
+    `quarantine`: so many bad samples are replaced (crops) or masked (whole images) before the stream fails.
     """
 
     batch_size: int
@@ -50,6 +52,7 @@ class StreamConfig:
     check_crc: bool = True
     quarantine: int = 0
     pin_memory: bool = False
+    child_process: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "world_size", "window_shards"):
@@ -60,42 +63,11 @@ class StreamConfig:
                 raise AlexnetError(f"{name} {getattr(self, name)}: expected 0 or more")
         if not 0 <= self.rank < self.world_size:
             raise AlexnetError(f"rank {self.rank}: expected 0 to {self.world_size - 1}, below world_size")
+        if self.batch_size < self.world_size:
+            raise AlexnetError(f"batch_size {self.batch_size}: expected {self.world_size} or more, one sample a rank")
         for name, choices in (("last", ("drop", "keep", "pad")), ("order", ("global", "window"))):
             if getattr(self, name) not in choices:
                 raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """One rank's part of a batch, B samples.
-
-    `images_nhwc` uint8 RGB 0..255: (B, 224, 224, 3) cropped but not flipped, or (B, 256, 256, 3) whole; it is a buffer
-    of the stream's ring and stays valid until the next-but-one batch is asked for. `labels` and `rows` int64 (B,),
-    `flip` bool (B,), `noise_z` float32 (B, 3), `valid` bool (B,): False for padding, whose label and row are -1.
-    """
-
-    images_nhwc: Tensor
-    labels: Tensor
-    rows: Tensor
-    flip: Tensor
-    noise_z: Tensor
-    valid: Tensor
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The batch on `device`; on the device it is on already it is the same memory."""
-        return Batch(**{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in vars(self).items()})
-
-
-@dataclass(kw_only=True)
-class Meters:
-    """Counts and seconds since the stream was made; stage seconds are summed over threads."""
-
-    images: float = 0
-    batches: float = 0
-    wait_seconds: float = 0
-    read_seconds: float = 0
-    decode_seconds: float = 0
-    quarantined: float = 0
 
 
 class Stream:
@@ -112,13 +84,17 @@ class Stream:
             )
         height_px = CROP_PX if config.crop else IMAGE_PX
         first, last = self._rank_part(config.batch_size)
-        shape = (last - first, height_px, height_px, 3)
-        self._slots = [
-            torch.empty(shape, dtype=torch.uint8, pin_memory=config.pin_memory) for _ in range(JOBS_AHEAD + 1)
-        ]
-        self._images = [slot.numpy() for slot in self._slots]
-        threads = config.threads or len(os.sched_getaffinity(0))
-        self._loader = ThreadLoader(shards.paths, self._images, threads, config.check_crc)
+        loader_config = LoaderConfig(
+            paths=shards.paths,
+            num_slots=JOBS_AHEAD + 1,
+            slot_shape=(last - first, height_px, height_px, 3),
+            threads=config.threads or len(os.sched_getaffinity(0)),
+            check_crc=config.check_crc,
+        )
+        self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
+        self._ring = PinnedRing(self._loader.slots, config.pin_memory)
+        self._samples = SampleLoader(shards.paths, config.check_crc)
+        self._quarantine = Quarantine(shards=shards, samples=self._samples, limit=config.quarantine, crop=config.crop)
 
     def __enter__(self) -> Self:
         return self
@@ -129,9 +105,11 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """End the threads and close the shards; the buffers of batches at hand stay valid."""
+        """End threads or child and close the shards; the buffers of batches at hand stay valid."""
         self._run += 1
         self._loader.close()
+        self._samples.close()
+        self._ring.close()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -162,15 +140,21 @@ class Stream:
         self._run += 1
         self._go_to(epoch, position)
 
-    def epoch(self) -> Iterator[Batch]:
-        """The rest of the current epoch; then the stream stands at the start of the next."""
+    def epoch(self, device: torch.device | str = "cpu") -> Iterator[Batch]:
+        """The rest of the current epoch, on `device`; then the stream stands at the start of the next.
+
+        For a CUDA device each batch is copied while the one before is in use. Raises AlexnetError for a bad sample, as
+        the quarantine allows, and for a loader process that has died.
+        """
         self._run += 1
         run, epoch = self._run, self._epoch
-        for end, batch in self._load(self._table(epoch), self._position):
-            self._go_to(epoch, end)
-            yield batch
-            if self._run != run:
-                raise RuntimeError("this epoch's iterator has ended: the stream was closed, moved or iterated anew")
+        loaded = self._load(self._table(epoch), self._position)
+        with closing(loaded):
+            for end, batch in on_device(loaded, torch.device(device), self._meters):
+                self._go_to(epoch, end)
+                yield batch
+                if self._run != run:
+                    raise RuntimeError("this epoch's iterator has ended: the stream was closed, moved or iterated anew")
 
     def _go_to(self, epoch: int, position: int) -> None:
         left = self._shards.num_samples - position
@@ -191,7 +175,7 @@ class Stream:
         rank, world_size = self._config.rank, self._config.world_size
         return size * rank // world_size, size * (rank + 1) // world_size
 
-    def _load(self, table: EpochTable, position: int) -> Iterator[tuple[int, Batch]]:
+    def _load(self, table: EpochTable, position: int) -> Generator[tuple[int, Batch], None, None]:
         """(position after it, batch) from `position` on, with JOBS_AHEAD batches under way."""
         samples, size = self._shards.num_samples, self._config.batch_size
         whole = position + (samples - position) // size * size
@@ -201,7 +185,7 @@ class Stream:
             while starts or under_way:
                 while starts and len(under_way) < JOBS_AHEAD:
                     start, slot = starts.popleft(), self._slot
-                    self._slot = (slot + 1) % len(self._slots)
+                    self._slot = (slot + 1) % len(self._ring.tensors)
                     self._loader.submit(slot, self._job(table, self._places(start)))
                     under_way.append((start, slot))
                 start, slot = under_way[0]
@@ -227,37 +211,21 @@ class Stream:
         return Job(rows=rows, crop_top_px=table.crop_top_px[places], crop_left_px=table.crop_left_px[places])
 
     def _batch(self, table: EpochTable, start: int, slot: int, report: JobReport) -> Batch:
-        places = self._places(start)
-        rows = table.rows[places]
-        for place, reason in report.failures:
-            raise AlexnetError(
-                f"{self._shards.key_of(int(rows[place]))}: {reason}; see all damage with alexnet-prep verify"
-            )
+        places, slot_nhwc = self._places(start), self._ring.tensors[slot]
+        images_nhwc = slot_nhwc[: len(places)]
+        part = LoadedPart(table=table, places=places, images_nhwc=images_nhwc.numpy(), report=report)
+        rows, valid = self._quarantine.settle(part)
+        self._meters.quarantined = self._quarantine.replaced
         self._meters.images += len(places)
         self._meters.batches += 1
         self._meters.read_seconds += report.read_seconds
         self._meters.decode_seconds += report.decode_seconds
         batch = Batch(
-            images_nhwc=self._slots[slot][: len(places)],
+            images_nhwc=images_nhwc,
             labels=torch.from_numpy(self._shards.rows["label"][rows].astype(np.int64)),
             rows=torch.from_numpy(rows),
             flip=torch.from_numpy(table.flip[places]),
             noise_z=torch.from_numpy(table.noise_z[places]),
-            valid=torch.ones(len(places), dtype=torch.bool),
+            valid=torch.from_numpy(valid),
         )
-        return _padded(batch, self._slots[slot]) if self._config.last == "pad" else batch
-
-
-def _padded(batch: Batch, slot_nhwc: Tensor) -> Batch:
-    """The batch filled up to the size of its buffer by black images with `valid` False."""
-    size, missing = len(batch.rows), len(slot_nhwc) - len(batch.rows)
-    if missing == 0:
-        return batch
-    slot_nhwc[size:] = 0
-    fill = {"labels": PADDING_LABEL, "rows": NO_ROW, "flip": False, "noise_z": 0.0, "valid": False}
-    padded = {
-        name: torch.cat([tensor, tensor.new_full((missing, *tensor.shape[1:]), fill[name])])
-        for name, tensor in vars(batch).items()
-        if name in fill
-    }
-    return replace(batch, images_nhwc=slot_nhwc, **padded)
+        return pad(batch, slot_nhwc) if self._config.last == "pad" else batch
