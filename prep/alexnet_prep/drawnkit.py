@@ -61,10 +61,16 @@ def meta_mat(edition: str, classes: Sequence[DrawnClass]) -> bytes:
     """meta.mat with the struct `synsets`, leaves first and inner nodes after them; 2010's has a cost matrix too."""
     count = len(classes)
     is_shape = np.array([c.words in SHAPES for c in classes])
-    textures, shapes = (np.flatnonzero(kind) + 1 for kind in (~is_shape, is_shape))
-    inner = [("drawing", "a picture made by hand or by machine", np.array([count + 2, count + 3]), 3)]
-    inner += [("texture", "a surface with a pattern that repeats", textures, 1)]
-    inner += [("shape", "a figure with one outline, or a few", shapes, 1)]
+    groups = [
+        (words, gloss, np.flatnonzero(members) + 1, 1)
+        for words, gloss, members in (
+            ("texture", "a surface with a pattern that repeats", ~is_shape),
+            ("shape", "a figure with one outline, or a few", is_shape),
+        )
+        if members.any()  # without children it would be a leaf, and so a class
+    ]
+    below = count + 2 + np.arange(len(groups))
+    inner = [("drawing", "a picture made by hand or by machine", below, 2), *groups]
     # Some official leaves have a height above 0 too: no criterion for a class.
     rows: list[tuple[Any, ...]] = [
         _row(
