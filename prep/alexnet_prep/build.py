@@ -24,6 +24,8 @@ from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
 # Members are read in offset order within a window of this many, whose finished JPEGs wait in memory for their place in
 # the shard: at about 31 KiB each a worker holds at most some 130 MB, however many members a shard has.
 WINDOW_MEMBERS = 4096
+HASH_CHUNK_BYTES = 16 << 20
+NO_IMAGE = -1
 STAGES = ("read", "decode", "resize", "encode", "write")
 
 
@@ -91,7 +93,8 @@ OnImage = Callable[[int, int], None]
 
 
 def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image: OnImage) -> tuple[Sidecar, Seconds]:
-    """Build one shard, a pure function of the job and the recipe; `on_image(position, source_bytes)` comes before each.
+    """Build one shard, a pure function of the job and the recipe; `on_image(position, source_bytes)` comes before each,
+    with NO_IMAGE before they are written.
 
     Raises SourceError where the source has changed and OSError where the shard cannot be written.
     """
@@ -100,6 +103,7 @@ def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image
         for first in range(0, len(job.keys), WINDOW_MEMBERS):
             window = range(first, min(first + WINDOW_MEMBERS, len(job.keys)))
             outcomes = dict(_convert_window(job, window, (setup.recipe, reader, on_image), seconds))
+            on_image(NO_IMAGE, 0)
             started = time.perf_counter()
             for position in window:
                 writer.write(file, position, outcomes[position])
@@ -205,8 +209,11 @@ def sidecar_path(setup: BuildSetup, job: ShardJob) -> Path:
     return setup.sidecars / f"{job.name}.json"
 
 
-def finished_shard(job: ShardJob, setup: BuildSetup) -> Sidecar | None:
-    """The sidecar of a shard that is there and has its bytes; None where it has to be built."""
+def finished_shard(job: ShardJob, setup: BuildSetup, on_image: OnImage) -> Sidecar | None:
+    """The sidecar of a shard that is there and has its bytes; None where it has to be built.
+
+    `on_image(NO_IMAGE, 0)` comes with every chunk that was hashed, as a sign of life.
+    """
     try:
         content: dict[str, Any] = json.loads(sidecar_path(setup, job).read_bytes())
         content["dropped"] = [(key, reason) for key, reason in content["dropped"]]
@@ -214,7 +221,10 @@ def finished_shard(job: ShardJob, setup: BuildSetup) -> Sidecar | None:
         with (setup.out / job.name).open("rb") as file:
             if os.fstat(file.fileno()).st_size != sidecar.bytes:
                 return None
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while chunk := file.read(HASH_CHUNK_BYTES):
+                digest.update(chunk)
+                on_image(NO_IMAGE, 0)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return sidecar if found == sidecar.sha256 else None
+    return sidecar if digest.hexdigest() == sidecar.sha256 else None

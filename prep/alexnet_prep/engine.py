@@ -1,9 +1,10 @@
 """Worker processes that may be killed or hang without harm: a death costs a retry, then one image, never the run."""
 
 import multiprocessing
+import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -14,12 +15,24 @@ from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar
 from alexnet_prep.errors import RunError
 from alexnet_prep.worker import worker_main
 
+
+@dataclass(frozen=True)
+class _Patience:
+    """How many workers may be lost in one way at one image, and at no image of one shard."""
+
+    kind: str
+    at_one_image: int
+    outside_images: int
+
+
 # One image that hangs its decoder is given up after two tries. A death may also be a random kill (out of memory, an
 # operator), so it takes three on the same image before the image is blamed.
-HANGS_TO_QUARANTINE = 2
-DEATHS_TO_QUARANTINE = 3
-DEATHS_OUTSIDE_IMAGES = 20
+HUNG = _Patience("hung", 2, 3)
+DIED = _Patience("died", 3, 20)
 POLL_SECONDS = 0.5
+
+
+WorkerTarget = Callable[[Connection, BuildSetup, int], None]
 
 
 class Listener(Protocol):
@@ -47,11 +60,19 @@ class _Worker:
 class Engine:
     """Runs shard jobs on `workers` processes; use as a context manager, which ends them.
 
-    `hang_seconds` without a sign of life from a worker that is at an image counts as a hang.
+    `hang_seconds` without a sign of life from a worker that is at an image counts as a hang. `target` is what a worker
+    process runs.
     """
 
-    def __init__(self, setup: BuildSetup, workers: int, hang_seconds: float, listener: Listener) -> None:
-        self._setup, self._hang_seconds, self._listener = setup, hang_seconds, listener
+    def __init__(
+        self,
+        setup: BuildSetup,
+        workers: int,
+        hang_seconds: float,
+        listener: Listener,
+        target: WorkerTarget = worker_main,
+    ) -> None:
+        self._setup, self._hang_seconds, self._listener, self._target = setup, hang_seconds, listener, target
         self._context = multiprocessing.get_context("spawn")
         self._num_workers = workers
         self._workers: list[_Worker] = []
@@ -84,9 +105,7 @@ class Engine:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=worker_main, args=(theirs, self._setup, multiprocessing.current_process().pid), daemon=True
-        )
+        process = self._context.Process(target=self._target, args=(theirs, self._setup, os.getpid()), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process=process, connection=ours)
@@ -105,27 +124,24 @@ class Engine:
                 message = worker.connection.recv()
             except (EOFError, OSError):
                 worker.process.join()
-                self._lost(worker, waiting, f"died (exit status {worker.process.exitcode})", DEATHS_TO_QUARANTINE)
+                self._lost(worker, waiting, f"died (exit status {worker.process.exitcode})", DIED)
                 continue
             worker.heard_s = time.monotonic()
             sidecar = self._take(worker, message)
             if sidecar is not None:
                 yield sidecar
         for worker in busy.values():
-            if (
-                worker.job is not None
-                and time.monotonic() - worker.heard_s > self._hang_seconds
-                and worker.position >= 0
-            ):
+            if worker.job is not None and time.monotonic() - worker.heard_s > self._hang_seconds:
                 worker.process.kill()
                 worker.process.join()
-                self._lost(worker, waiting, f"hung for {self._hang_seconds:.0f} s", HANGS_TO_QUARANTINE)
+                self._lost(worker, waiting, f"hung for {self._hang_seconds:.0f} s", HUNG)
 
     def _take(self, worker: _Worker, message: tuple[object, ...]) -> Sidecar | None:
         match message:
             case ("at", int(position), int(source_bytes)):
                 worker.position = position
-                self._listener.image(source_bytes)
+                if position >= 0:
+                    self._listener.image(source_bytes)
                 return None
             case ("done", Sidecar() as sidecar, Seconds() | None as seconds):
                 job, worker.job = worker.job, None
@@ -137,21 +153,21 @@ class Engine:
             case _:
                 raise RunError(f"a worker answered {message!r:.80}; this is a bug of alexnet-prep, please report it")
 
-    def _lost(self, worker: _Worker, waiting: deque[ShardJob], what: str, limit: int) -> None:
+    def _lost(self, worker: _Worker, waiting: deque[ShardJob], what: str, patience: _Patience) -> None:
         """Put a lost worker's job back, without the image it was at once that image has cost enough workers."""
         job = worker.job
         self._end(worker)
         self._workers[self._workers.index(worker)] = self._start()
         if job is None:
             return
-        blame = (job.number, worker.position, what.split()[0])
+        blame = (job.number, worker.position, patience.kind)
         self._blame[blame] += 1
         if worker.position < 0:
-            if self._blame[blame] >= DEATHS_OUTSIDE_IMAGES:
+            if self._blame[blame] >= patience.outside_images:
                 raise RunError(
-                    f"{job.name}: {DEATHS_OUTSIDE_IMAGES} workers {what}; check memory, or take fewer --workers"
+                    f"{job.name}: {self._blame[blame]} workers {what}; check memory and disk, or take fewer --workers"
                 )
-        elif self._blame[blame] >= limit:
+        elif self._blame[blame] >= patience.at_one_image:
             reason = f"quarantined: {self._blame[blame]} workers {what} on it"
             job = replace(job, quarantined={**job.quarantined, worker.position: reason})
         self._listener.retry(job, f"{job.name}: a worker {what}" + _at(job, worker.position))

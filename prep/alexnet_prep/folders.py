@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_prep.archive import Members, Tick, merge_members, read_directory
+from alexnet_prep.archive import Members, Names, Tick, merge_members, read_directory
 from alexnet_prep.errors import SourceError
-from alexnet_prep.split import Labels, Names, SplitSource, sort_members, stems
+from alexnet_prep.split import Labels, SplitSource, sort_members, stems
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 

@@ -18,8 +18,8 @@ PR_SET_PDEATHSIG = 1
 def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> None:
     """Serve jobs until the pipe ends.
 
-    Messages to the parent: ("at", position, source_bytes) before each image; ("done", sidecar, seconds, reused) or
-    ("failed", line) after a job.
+    Messages to the parent: ("at", position, source_bytes) before each image, with position -1 at other work;
+    ("done", sidecar, seconds or None where the shard was there) or ("failed", line) after a job.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -52,7 +52,7 @@ def _answer(
         connection.send(("at", position, source_bytes))
 
     try:
-        sidecar = finished_shard(job, setup)
+        sidecar = finished_shard(job, setup, on_image)
         if sidecar is not None:
             return ("done", sidecar, None)
         sidecar, seconds = build_shard(job, setup, reader, on_image)

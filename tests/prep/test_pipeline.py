@@ -1,0 +1,287 @@
+"""`alexnet-prep shards` as processes on real archives: what is written, what is dropped, and the same bytes every time."""
+
+import hashlib
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from alexnet_shards.index import load_index
+from alexnet_shards.manifest import load_manifest
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """sha256 of every file a user is promised: shards, index, manifest."""
+    paths = [path for path in sorted(out.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def made(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, prep: Any) -> tuple[Path, list[dict[str, Any]]]:
+    """Shards of the real source by one worker, and the reports."""
+    out = tmp_path_factory.mktemp("made") / "shards"
+    done = prep("shards", "--source", data_dir / "ilsvrc2010", "--split", "all", "--out", out, "--workers", 1, "--json")
+    return out, json.loads(done.stdout)
+
+
+def test_every_member_of_the_real_source_is_accounted_for(made: Any, data_dir: Path) -> None:
+    facts = json.loads((data_dir / "ilsvrc2010.facts.json").read_text())
+    train, val, test = made[1]
+    assert [report["split"] for report in made[1]] == ["train", "val", "test"]
+    assert (train["members"], train["written"], train["patched"]) == (400, 398, 3)
+    planted = {kind: name.removesuffix(".JPEG") for name, kind in facts["planted"].items()}
+    assert sorted(entry["key"] for entry in train["dropped"]) == sorted([planted["truncated"], planted["garbage"]])
+    assert all(entry["reason"] for entry in train["dropped"])
+    assert (val["members"], val["written"], val["patched"], val["dropped"]) == (80, 80, 1, [])
+    assert (test["members"], test["written"], test["patched"], test["dropped"]) == (20, 20, 0, [])
+    manifest = load_manifest(made[0] / "train.manifest.json")
+    for kind, planted_kind in (("gzip", "gzip"), ("cmyk", "cmyk"), ("gray", "gray"), ("png", "png")):
+        assert planted[planted_kind] in manifest.report["converted"][kind], kind
+    assert planted["exif_orientation"] in manifest.report["converted"]["exif_orientation"]
+    assert planted["trailing_bytes"] in manifest.report["converted"]["trailing_bytes"]
+
+
+def read_samples(pattern: str) -> dict[str, tuple[np.ndarray[Any, Any], str]]:
+    """Key to (image, label text), by the stock webdataset library."""
+    samples = webdataset.WebDataset(pattern, shardshuffle=False, empty_check=False)
+    return {
+        sample["__key__"]: (np.asarray(Image.open(io.BytesIO(sample["jpg"]))), sample["cls"].decode())
+        for sample in samples
+    }
+
+
+def test_stock_webdataset_reads_them(made: Any, data_dir: Path) -> None:
+    facts = json.loads((data_dir / "ilsvrc2010.facts.json").read_text())
+    train = read_samples(str(made[0] / "train-000.tar"))
+    assert len(train) == 398
+    assert not any(key.startswith(".") or "02870880_11846.JPEG" in key for key in train)
+    assert {image.shape for image, _ in train.values()} == {(256, 256, 3)}
+    classes = load_manifest(made[0] / "train.manifest.json").classes
+    assert len(classes) == 1000
+    assert all(classes[int(label)].wnid == key[:9] for key, (_, label) in train.items())
+    planted = {kind: name.removesuffix(".JPEG") for name, kind in facts["planted"].items()}
+    kinds = (
+        "gzip",
+        "cmyk",
+        "gray",
+        "png",
+        "tiny1px",
+        "exif_orientation",
+        "trailing_bytes",
+        "patched",
+        "patched2",
+        "patched3",
+    )
+    assert all(planted[kind] in train for kind in kinds)
+    for split in ("val", "test"):
+        found = {
+            f"{key}.JPEG": int(label) for key, (_, label) in read_samples(str(made[0] / f"{split}-000.tar")).items()
+        }
+        assert found == facts[split]["labels"]
+
+
+def test_the_index_points_at_the_jpegs(made: Any) -> None:
+    import zlib
+
+    rows = load_index(made[0] / "train.index.npy")
+    samples = read_samples(str(made[0] / "train-000.tar"))
+    content = (made[0] / "train-000.tar").read_bytes()
+    assert len(rows) == len(samples)
+    for row, (image, label) in zip(rows, samples.values(), strict=True):
+        jpeg = content[row["offset"] : row["offset"] + row["size"]]
+        assert zlib.crc32(jpeg) == row["crc32"]
+        assert int(label) == row["label"]
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(jpeg))), image)
+
+
+def test_the_same_bytes_for_two_workers(made: Any, data_dir: Path, tmp_path: Path, prep: Any) -> None:
+    prep("shards", "--source", data_dir / "ilsvrc2010", "--out", tmp_path, "--workers", 2, "--json")
+    assert hashes(tmp_path) == hashes(made[0])
+
+
+@pytest.fixture
+def sharded(small_source: Any, tmp_path: Path, prep: Any) -> Any:
+    """Runs `alexnet-prep shards` on the small source, six shards a split."""
+
+    def run(out: str = "out", *words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+        command = ("shards", "--source", small_source.directory, "--out", tmp_path / out, "--split", "train")
+        done: subprocess.CompletedProcess[str] = prep(
+            *command, "--num-shards", 6, "--json", "--workers", 2, *words, status=status
+        )
+        return done
+
+    return run
+
+
+def test_a_second_run_builds_only_what_is_missing_or_damaged(sharded: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sharded()
+    first = hashes(out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    (out / "train-001.tar").unlink()
+    content = bytearray((out / "train-004.tar").read_bytes())
+    content[2000] ^= 1
+    (out / "train-004.tar").write_bytes(content)
+    done = sharded()
+    assert "4 shards were there already" in done.stderr
+    assert hashes(out) == first
+    unchanged = [path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
+    assert sorted(unchanged) == ["train-000.tar", "train-002.tar", "train-003.tar", "train-005.tar"]
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("--seed", 1), "seed"),
+        (("--quality", 90), "recipe.quality"),
+        (("--labels", "wnid"), "labels"),
+        (("--num-shards", 5), "num_shards"),
+    ],
+)
+def test_a_changed_run_is_refused_by_field(sharded: Any, tmp_path: Path, words: Any, field: str) -> None:
+    sharded()
+    before = hashes(tmp_path / "out")
+    done = sharded("out", *words, status=1)
+    assert f"another {field} (there" in done.stderr
+    assert done.stderr.count("\n") <= 3
+    assert hashes(tmp_path / "out") == before
+
+
+def test_a_changed_source_is_refused(
+    sharded: Any, small_source: Any, tmp_path: Path, tar_bytes: Any, photo_bytes: Any
+) -> None:
+    sharded()
+    before = hashes(tmp_path / "out")
+    inner = tar_bytes(
+        [("n00000001_1.JPEG", photo_bytes(5))] + [(f"n00000001_{i}.JPEG", photo_bytes(i)) for i in range(7, 19)]
+    )
+    (small_source.directory / "ILSVRC2010_images_train.tar").write_bytes(tar_bytes([("n00000001.tar", inner)]))
+    done = sharded(status=1)
+    assert "holds a run with another" in done.stderr
+    assert hashes(tmp_path / "out") == before
+
+
+def test_a_wrong_source_leaves_nothing_behind(small_source: Any, tmp_path: Path, prep: Any) -> None:
+    archive = small_source.directory / "ILSVRC2010_images_train.tar"
+    archive.write_bytes(archive.read_bytes()[:50_000])
+    done = prep("shards", "--source", small_source.directory, "--out", tmp_path / "out", "--split", "train", status=1)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "truncated" in line
+    assert "ILSVRC2010_images_train.tar" in line
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def start(small_source: Any, out: Path) -> subprocess.Popen[bytes]:
+    """A run of the small source in a process group of its own."""
+    command = [sys.executable, "-m", "alexnet_prep.cli", "shards", "--source", str(small_source.directory)]
+    command += ["--out", str(out), "--split", "train", "--num-shards", "12", "--workers", "2", "--json"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def workers_of(pid: int) -> list[int]:
+    """Live children of a process."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def test_sigkill_at_any_moment_any_number_of_times(small_source: Any, tmp_path: Path) -> None:
+    undisturbed = start(small_source, tmp_path / "undisturbed")
+    assert undisturbed.wait(120) == 0
+    rng, kills = random.Random(0), {"parent": 0, "worker": 0}
+    for attempt in range(200):
+        out = tmp_path / f"killed{sum(kills.values()) // 10}"  # a new directory after every ten kills
+        process = start(small_source, out)
+        time.sleep(rng.uniform(0.3, 1.6))
+        victims = workers_of(process.pid)
+        kind = "worker" if victims and attempt % 2 else "parent"
+        if process.poll() is None:
+            os.kill(rng.choice(victims) if kind == "worker" else process.pid, signal.SIGKILL)
+            kills[kind] += 1
+        if kind == "parent":
+            process.wait(60)
+        else:
+            assert process.wait(120) == 0, "a killed worker must not end the run"
+        if sum(kills.values()) >= 50:
+            break
+    assert sum(kills.values()) >= 50
+    for out in sorted(tmp_path.glob("killed*")):
+        assert start(small_source, out).wait(120) == 0
+        assert hashes(out) == hashes(tmp_path / "undisturbed"), out
+        assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_polite_signal_leaves_nothing_half_written(
+    small_source: Any, tmp_path: Path, signal_number: int, status: int
+) -> None:
+    process = start(small_source, tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("train-*.tar")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal_number)
+    assert process.wait(60) in (status, 0)
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert start(small_source, tmp_path / "out").wait(120) == 0
+    assert len(list((tmp_path / "out").glob("train-*.tar"))) == 12
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    """A file system of 700 KB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(
+    small_source: Any, small_disk: Path, prep: Any, tmp_path: Path
+) -> None:
+    (small_disk / "ballast").write_bytes(bytes(450_000))
+    command = ("shards", "--source", small_source.directory, "--split", "train", "--num-shards", 12, "--json")
+    done = prep(*command, "--out", small_disk / "out", status=1)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "disk is full" in line or "are needed" in line
+    assert not list(small_disk.rglob("*.tmp"))
+    (small_disk / "ballast").unlink()
+    prep(*command, "--out", small_disk / "out")
+    prep(*command, "--out", tmp_path / "roomy")
+    assert hashes(small_disk / "out") == hashes(tmp_path / "roomy")
+
+
+def test_a_read_only_directory_is_one_line(small_source: Any, small_disk: Path, prep: Any) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    done = prep("shards", "--source", small_source.directory, "--out", small_disk / "out", status=1)
+    assert "cannot be written (Read-only file system)" in done.stderr
+
+
+def test_two_runs_on_one_directory(small_source: Any, tmp_path: Path, prep: Any) -> None:
+    process = start(small_source, tmp_path / "out")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / ".build" / "train" / "plan.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        done = prep("shards", "--source", small_source.directory, "--out", tmp_path / "out", status=1)
+        assert f"process {process.pid} is at work there" in done.stderr
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(120) == 0
