@@ -59,7 +59,7 @@ def load_stats(path: Path) -> Stats:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise FormatError(f"{path}: no statistics; make them with alexnet-prep compute-stats") from error
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
         raise FormatError(
             f"{path}: unreadable statistics ({error}); make them again with alexnet-prep compute-stats"
         ) from error

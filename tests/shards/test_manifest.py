@@ -1,0 +1,117 @@
+"""The manifest's round trip, its fingerprint, and the names of shards."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alexnet_shards.errors import FormatError
+from alexnet_shards.manifest import (
+    ClassFact,
+    Manifest,
+    ShardFact,
+    index_path,
+    load_manifest,
+    manifest_path,
+    save_manifest,
+    shard_name,
+    split_of,
+)
+
+
+def manifest(num_shards: int = 3) -> Manifest:
+    return Manifest(
+        split="train",
+        classes=(
+            ClassFact(wnid="n01440764", words="tench, Tinca tinca", official_id=1),
+            ClassFact(wnid="n2", words="Käse"),
+        ),
+        shards=tuple(
+            ShardFact(
+                name=shard_name("train", number, num_shards), samples=number, bytes=10240, sha256=f"{number:064x}"
+            )
+            for number in range(num_shards)
+        ),
+        label_order="devkit",
+        edition="2010",
+        seed=3,
+        recipe={"quality": 95},
+        report={"dropped": [["key", "reason"]]},
+    )
+
+
+def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+    path = manifest_path(tmp_path, "train")
+    save_manifest(path, manifest())
+    assert load_manifest(path) == manifest()
+    first = path.read_bytes()
+    save_manifest(path, load_manifest(path))
+    assert path.read_bytes() == first
+    assert manifest().samples == 3
+
+
+def test_paths() -> None:
+    assert manifest_path(Path("d"), "val") == Path("d/val.manifest.json")
+    assert index_path(Path("d"), "val") == Path("d/val.index.npy")
+
+
+def test_fingerprint_is_of_content_not_of_order() -> None:
+    whole = manifest(4)
+    assert whole.fingerprint() == whole.fingerprint([fact.name for fact in reversed(whole.shards)])
+    backwards = Manifest(split="x", classes=(), shards=tuple(reversed(whole.shards)))
+    assert backwards.fingerprint() == whole.fingerprint()
+    some = {whole.fingerprint([fact.name]) for fact in whole.shards} | {whole.fingerprint()}
+    assert len(some) == 5
+    assert all(len(text) == 64 for text in some)
+
+
+@given(number=st.integers(0, 20000), more=st.integers(1, 20000))
+def test_names_sort_as_numbers_and_are_read_back(number: int, more: int) -> None:
+    num_shards = number + more
+    name = shard_name("train", number, num_shards)
+    assert split_of(f"some/where/{name}") == ("some/where", "train")
+    assert len(name) == len(shard_name("train", num_shards - 1, num_shards)) >= len("train-000.tar")
+
+
+def test_a_thousand_shards_have_three_digits() -> None:
+    assert shard_name("train", 0, 1000) == "train-000.tar"
+    assert shard_name("train", 999, 1000) == "train-999.tar"
+    assert shard_name("train", 0, 1001) == "train-0000.tar"
+
+
+def test_split_of() -> None:
+    assert split_of("train-000.tar") == (".", "train")
+    assert split_of("s3://bucket/a/my-set-12.tar") == ("s3://bucket/a", "my-set")
+    for path in ("train.tar", "train-000.tar.gz", "a/train-x.tar", "d/"):
+        with pytest.raises(FormatError, match="not a shard's name"):
+            split_of(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "not a manifest"),
+        ({"version": 2}, "version 2, expected 1"),
+        ({"shards": [{"name": "x"}]}, "damaged"),
+        ({"classes": None}, "damaged"),
+        ({"surprise": 1}, "damaged"),
+    ],
+)
+def test_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = manifest_path(tmp_path, "train")
+    save_manifest(path, manifest())
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(FormatError, match=message):
+        load_manifest(path)
+
+
+def test_missing_and_not_json(tmp_path: Path) -> None:
+    path = manifest_path(tmp_path, "train")
+    with pytest.raises(FormatError, match="make it with alexnet-prep index"):
+        load_manifest(path)
+    for content in (b"", b"{", b"\xff\xfe", b"[]"):
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match="manifest"):
+            load_manifest(path)

@@ -1,0 +1,97 @@
+"""The four spellings name the same shards, and nothing is named by accident."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet_shards.errors import PatternError
+from alexnet_shards.pattern import expand_patterns
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    for number in range(12):
+        (tmp_path / f"train-{number:03d}.tar").touch()
+    return tmp_path
+
+
+def test_four_spellings(shards: Path) -> None:
+    expected = tuple(f"{shards}/train-{number:03d}.tar" for number in range(12))
+    assert expand_patterns([f"{shards}/train-{{000..011}}.tar"]) == expected
+    assert expand_patterns([f"{shards}/train-<000..011>.tar"]) == expected
+    assert expand_patterns([f"{shards}/train-*.tar"]) == expected
+    assert expand_patterns(expected) == expected
+
+
+def test_order_given_is_kept(shards: Path) -> None:
+    names = [Path(path).name for path in expand_patterns([f"{shards}/train-<003..004>.tar", f"{shards}/train-000.tar"])]
+    assert names == ["train-003.tar", "train-004.tar", "train-000.tar"]
+
+
+def test_two_ranges(tmp_path: Path) -> None:
+    for folder in ("d0", "d1"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            (tmp_path / folder / f"t-{number}.tar").touch()
+    paths = expand_patterns([f"{tmp_path}/d{{0..1}}/t-<0..1>.tar"])
+    assert [path.removeprefix(f"{tmp_path}/") for path in paths] == [
+        "d0/t-0.tar",
+        "d0/t-1.tar",
+        "d1/t-0.tar",
+        "d1/t-1.tar",
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(first=st.integers(0, 1100), count=st.integers(1, 12), width=st.integers(1, 6))
+def test_the_width_of_the_first_number_counts(
+    tmp_path_factory: pytest.TempPathFactory, first: int, count: int, width: int
+) -> None:
+    directory = tmp_path_factory.mktemp("range")
+    expected = [directory / f"s-{number:0{width}d}.tar" for number in range(first, first + count)]
+    if len(str(first)) > width:
+        width = len(str(first))
+    for path in expected:
+        path.touch()
+    pattern = f"{directory}/s-{{{first:0{width}d}..{first + count - 1:0{width}d}}}.tar"
+    assert expand_patterns([pattern]) == tuple(map(str, expected))
+
+
+def test_a_file_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+    path = tmp_path / "train[1]-000.tar"
+    path.touch()
+    assert expand_patterns([str(path)]) == (str(path),)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("train-{000..012}.tar", "train-012.tar: no such shard (1 of 13"),
+        ("train-{011..000}.tar", "backwards"),
+        ("train-{000..9999999}.tar", "1,000,000"),
+        ("train-{a..b}.tar", "unreadable"),
+        ("train-<000-011>.tar", "unreadable"),
+        ("train-{000,001}.tar", "unreadable"),
+        ("val-*.tar", "no file matches"),
+        ("train-012.tar", "no such shard"),
+    ],
+)
+def test_refused(shards: Path, pattern: str, message: str) -> None:
+    with pytest.raises(PatternError) as error:
+        expand_patterns([f"{shards}/{pattern}"])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_and_twice(shards: Path) -> None:
+    with pytest.raises(PatternError, match="empty"):
+        expand_patterns([])
+    with pytest.raises(PatternError, match="named twice"):
+        expand_patterns([f"{shards}/train-*.tar", f"{shards}/train-000.tar"])
+
+
+def test_a_directory_is_no_shard(shards: Path) -> None:
+    with pytest.raises(PatternError, match="no such shard"):
+        expand_patterns([str(shards)])
