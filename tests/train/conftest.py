@@ -14,6 +14,8 @@ import simplejpeg
 from alexnet_shards.index import save_index
 from alexnet_shards.manifest import ClassFact, Manifest, index_path, manifest_path, save_manifest, shard_name
 from alexnet_shards.scan import scan_shards
+from alexnet_shards.stats import Stats, save_stats
+from alexnet_train.shardset import open_shards
 
 NUM_CLASSES = 7
 
@@ -47,7 +49,7 @@ def write_index(directory: Path, split: str, num_classes: int = NUM_CLASSES) -> 
     save_manifest(manifest_path(directory, split), Manifest(split=split, classes=classes, shards=facts))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_shards() -> Callable[..., str]:
     """Write shards of `sizes` samples with index and manifest to a directory; returns their pattern."""
 
@@ -69,7 +71,32 @@ def make_shards() -> Callable[..., str]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shard_tools() -> SimpleNamespace:
     """The parts of `make_shards`, for shards that must be odd."""
     return SimpleNamespace(draw_image=draw_image, encode=encode, write_tar=write_tar, write_index=write_index)
+
+
+@pytest.fixture
+def make_run(make_shards: Callable[..., str]) -> Callable[..., str]:
+    """Training and validation shards with statistics beside them; returns the training pattern."""
+
+    def make(directory: Path, sizes: Sequence[int] = (9, 8), val_sizes: Sequence[int] = (7, 4)) -> str:
+        pattern = make_shards(directory, sizes)
+        if val_sizes:
+            make_shards(directory, val_sizes, "val")
+        shards = open_shards([pattern])
+        # Not these images' own: any numbers serve where only their use is tested.
+        stats = Stats(
+            mean_image_hwc=np.random.default_rng(0).uniform(90, 140, (256, 256, 3)).astype(np.float32),
+            rgb_mean=np.array([127.0, 119.0, 105.0]),
+            covariance=np.diag([5500.0, 5200.0, 5900.0]),
+            eigenvalues=np.array([14800.0, 1380.0, 390.0]),
+            eigenvectors=np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0],
+            images=shards.num_samples,
+            fingerprint=shards.fingerprint,
+        )
+        save_stats(directory / "stats.npz", stats)
+        return pattern
+
+    return make

@@ -47,6 +47,11 @@ class ChildLoader:
         self._under_way: set[int] = set()
         self._send(config)
 
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
     def submit(self, slot: int, job: Job) -> None:
         """Begin to load `job` to the first places of a free slot."""
         self._send((slot, job))

@@ -42,9 +42,9 @@ def on_device(
             yield end, batch if device.type == "cpu" else batch.to(device)
         return
     side = CUDA.Stream(device)
-    waiting: tuple[int, Batch, torch.cuda.Event, torch.cuda.Event] | None = None
+    waiting: tuple[int, Batch, Any, Any] | None = None
     for end, batch in batches:
-        with torch.cuda.stream(side):
+        with CUDA.stream(side):
             started, copied = CUDA.Event(enable_timing=True), CUDA.Event(enable_timing=True)
             started.record(side)
             ahead = batch.to(device, non_blocking=True)
@@ -56,14 +56,12 @@ def on_device(
         yield _hand_over(waiting, device, meters)
 
 
-def _hand_over(
-    waiting: tuple[int, Batch, torch.cuda.Event, torch.cuda.Event], device: torch.device, meters: Meters
-) -> tuple[int, Batch]:
+def _hand_over(waiting: tuple[int, Batch, Any, Any], device: torch.device, meters: Meters) -> tuple[int, Batch]:
     """Let the consumer's stream use a copied batch."""
     end, batch, started, copied = waiting
     copied.synchronize()
     meters.copy_seconds += started.elapsed_time(copied) / 1000
-    current = torch.cuda.current_stream(device)
+    current = CUDA.current_stream(device)
     for tensor in vars(batch).values():
         # Without this the allocator may give the memory to the side stream again while the consumer still reads it.
         tensor.record_stream(current)
