@@ -1,0 +1,109 @@
+"""Checkpoints: round trip, damage noticed byte by byte, nothing executed when loaded."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_shards.errors import FormatError
+from alexnet_train.checkpoint import (
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+
+
+def content() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    model = {"conv1.weight": torch.randn(8, 3, 5, 5, generator=generator)}
+    return {"recipe": {"name": "x"}, "model": model, "stats": {}, "classes": ["n1"], "step": 7, "epoch": 1}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path / "checkpoints", 7)
+    save_checkpoint(path, content())
+    loaded = load_checkpoint(path)
+    assert torch.equal(loaded["model"]["conv1.weight"], content()["model"]["conv1.weight"])
+    assert (loaded["step"], loaded["classes"], loaded["recipe"]) == (7, ["n1"], {"name": "x"})
+    assert [other.name for other in path.parent.iterdir()] == [path.name]
+
+
+def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one.pt", "other.pt"):
+        save_checkpoint(tmp_path / name, content())
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "other.pt").read_bytes()
+
+
+def test_every_damaged_byte_of_a_tensor_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "step-1.pt"
+    save_checkpoint(path, content())
+    whole = path.read_bytes()
+    start = whole.index(content()["model"]["conv1.weight"].numpy().tobytes())
+    for offset in range(start, start + 600 * 4, 401):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
+        with pytest.raises(FormatError, match=r"step-1\.pt"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9, -1])
+def test_truncated_files_are_noticed(kept: float, tmp_path: Path) -> None:
+    path = tmp_path / "step-1.pt"
+    save_checkpoint(path, content())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(FormatError, match="unreadable") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+class Intruder:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("/nonexistent/intruded").touch, ())
+
+
+def test_code_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save(content() | {"format": "alexnet-checkpoint", "version": 1, "extra": Intruder()}, tmp_path / "a.pt")
+    with pytest.raises(FormatError, match="unreadable"):
+        load_checkpoint(tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps(Intruder()))
+    with pytest.raises(FormatError, match="unreadable"):
+        load_checkpoint(tmp_path / "b.pt")
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "absent.pt")
+    torch.save({"model": {}}, tmp_path / "foreign.pt")
+    with pytest.raises(FormatError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "foreign.pt")
+    torch.save(content() | {"format": "alexnet-checkpoint", "version": 99}, tmp_path / "new.pt")
+    with pytest.raises(FormatError, match="version 99"):
+        load_checkpoint(tmp_path / "new.pt")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "step-1.pt"
+    save_checkpoint(path, content())
+    before = path.read_bytes()
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        save_checkpoint(path, content() | {"bad": lambda: 0})
+    assert path.read_bytes() == before
+    assert [other.name for other in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_newest_stay(tmp_path: Path) -> None:
+    for step in (5, 100_000_000, 20, 3):
+        save_checkpoint(checkpoint_path(tmp_path, step), content())
+    (tmp_path / "step-00000020.pt.tmp").touch()
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "step-00000003.pt",
+        "step-00000005.pt",
+        "step-00000020.pt",
+        "step-100000000.pt",
+    ]
+    remove_old_checkpoints(tmp_path, 2)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000020.pt", "step-100000000.pt"]

@@ -1,0 +1,29 @@
+"""A dry run says the sizes that the network has, and writes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from alexnet_train.dryrun import dry_run
+from alexnet_train.loop import RunConfig
+from alexnet_train.progress import RunProgress
+from alexnet_train.recipe import load_recipe
+
+
+def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
+    recipe = load_recipe("released", ["batch_size=4", "num_classes=1000"])
+    run = RunConfig(
+        recipe=recipe,
+        shards=[make_run(tmp_path)],
+        val_shards=(),
+        stats=None,
+        out_dir=tmp_path / "run",
+        device=torch.device("cpu"),
+    )
+    with RunProgress("train", "steps", quiet=True) as progress:
+        found = dry_run(run, progress)
+    assert (found["parameters"], found["multiply_adds"]) == (60_965_224, 724_406_816)
+    assert (found["batch_shape"], found["steps_per_epoch"]) == ([4, 3, 224, 224], 4)
+    assert found["seconds_per_epoch"] > 0
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,102 @@
+"""Evaluation against a plain loop over decoded images, views and networks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.stats import load_stats
+from alexnet_train.augment import DeviceStats
+from alexnet_train.evaluate import Classifier, evaluate
+from alexnet_train.model import AlexNet
+from alexnet_train.recipe import load_recipe
+from alexnet_train.shardset import ShardSet, open_shards
+
+
+def classifier(directory: Path, shards: ShardSet, seed: int) -> Classifier:
+    # Logits that differ between images and between views, so that a wrong view or mean shows.
+    stds, biases = "init_std=[0.02, 0.15, 0.15, 0.2, 0.2, 0.1, 0.3, 0.02]", "init_bias=[0, 0, 0, 0, 0, 0, 0, 0]"
+    recipe = load_recipe("released", ["width=0.0625", "num_classes=7", stds, biases])
+    model = AlexNet(recipe.model, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        blocks = torch.randint(-120, 120, (32, 3, 28, 28), generator=torch.Generator().manual_seed(0)).float()
+        model.fc8.bias -= model.eval()(torch.kron(blocks, torch.ones(8, 8))).mean(0)
+    stats = DeviceStats.from_stats(load_stats(directory / "stats.npz"))
+    wnids = tuple(fact.wnid for fact in shards.classes)
+    return Classifier(model=model, stats=stats, input=recipe.input, wnids=wnids)
+
+
+def plain_counts(directory: Path, shards: ShardSet, networks: list[Classifier], views: int) -> tuple[int, int]:
+    """(top-1 wrong, top-5 wrong), one image and one view at a time."""
+    mean_hwc = load_stats(directory / "stats.npz").mean_image_hwc[16:240, 16:240]
+    crops = [(16, 16)] if views == 1 else [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
+    top1 = top5 = 0
+    for row in shards.rows:
+        with Path(shards.paths[row["shard"]]).open("rb") as file:
+            file.seek(int(row["offset"]))
+            image_hwc = simplejpeg.decode_jpeg(file.read(int(row["size"])))
+        total = np.zeros(7)
+        for network in networks:
+            network.model.eval()
+            for top, left in crops:
+                crop_hwc = image_hwc[top : top + 224, left : left + 224].astype(np.float32)
+                for one_hwc in [crop_hwc] if views == 1 else [crop_hwc, crop_hwc[:, ::-1]]:
+                    x = torch.from_numpy((one_hwc - mean_hwc).transpose(2, 0, 1).copy())[None]
+                    with torch.no_grad():
+                        total += network.model(x)[0].double().softmax(0).numpy()
+        order = np.argsort(-total).tolist()
+        top1 += order[0] != row["label"]
+        top5 += row["label"] not in order[:5]
+    return top1, top5
+
+
+@pytest.mark.parametrize("views", [1, 10])
+@pytest.mark.parametrize("networks", [1, 2])
+def test_counts_equal_a_plain_loop(views: int, networks: int, make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    classifiers = [classifier(tmp_path, shards, seed) for seed in range(networks)]
+    seen: list[int] = []
+    result = evaluate(classifiers, shards, views=views, batch_size=4, on_images=seen.append)
+    assert (result.top1_wrong, result.top5_wrong) == plain_counts(tmp_path, shards, classifiers, views)
+    assert (result.images, result.views, sum(seen)) == (11, views, 11)
+    assert result.top1_wrong > 0
+
+
+def test_probabilities_are_the_mean_of_softmaxes(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    one = classifier(tmp_path, open_shards([f"{tmp_path}/val-*.tar"]), 0)
+    images_nhwc = torch.randint(0, 256, (3, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    probabilities = one.probabilities(images_nhwc, 10)
+    assert probabilities.sum(1).tolist() == pytest.approx([1.0, 1.0, 1.0], rel=1e-5)
+    single = one.probabilities(images_nhwc, 1)
+    assert (probabilities - single).abs().max() > 1e-3
+    torch.testing.assert_close(one.probabilities(images_nhwc.flip(2), 10), probabilities, rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_without_finite_outputs_is_always_wrong(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    one = classifier(tmp_path, shards, 0)
+    with torch.no_grad():
+        one.model.get_parameter("fc8.bias").fill_(float("nan"))
+    result = evaluate([one], shards, views=1, batch_size=4)
+    assert (result.top1_error, result.top5_error) == (1.0, 1.0)
+
+
+def test_other_classes_and_private_labels_are_refused(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    one = classifier(tmp_path, shards, 0)
+    with pytest.raises(AlexnetError, match="not the checkpoint's 2"):
+        evaluate([replace(one, wnids=("n1", "n2"))], shards, views=1, batch_size=4)
+    rows = np.load(tmp_path / "val.index.npy")
+    rows["label"] = -1
+    np.save(tmp_path / "val.index.npy", rows)
+    with pytest.raises(AlexnetError, match="private"):
+        evaluate([one], open_shards([f"{tmp_path}/val-*.tar"]), views=1, batch_size=4)

@@ -1,0 +1,164 @@
+"""Training: learns, writes what it promises, and continues bit for bit from any checkpoint."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
+from alexnet_train.loop import RunConfig, fit, seed_dropout
+from alexnet_train.metrics import read_metrics
+from alexnet_train.progress import RunProgress
+from alexnet_train.recipe import load_recipe
+
+SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3", "keep_checkpoints=100")
+TIMES = {"images_per_second", "data_wait_fraction", "checkpoint"}
+
+
+def config(pattern: str, out_dir: Path, *settings: str) -> RunConfig:
+    recipe = load_recipe("demo", (*SMALL, *settings))
+    device = torch.device("cpu")
+    return RunConfig(recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, device=device)
+
+
+def train(pattern: str, out_dir: Path, *settings: str) -> dict[str, Any]:
+    with RunProgress("train", "steps", quiet=True) as progress:
+        return fit(config(pattern, out_dir, *settings), progress)
+
+
+def timeless(out_dir: Path) -> list[dict[str, Any]]:
+    """The metrics that may not depend on how often a run was stopped."""
+    records = read_metrics(out_dir / "metrics.jsonl")
+    return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    content = load_checkpoint(path)
+    velocities = {f"velocity {key}": state["velocity"] for key, state in content["optimizer"]["state"].items()}
+    return content["model"] | velocities
+
+
+def assert_equal_ends(one: Path, other: Path) -> None:
+    paths = [list_checkpoints(run / "checkpoints")[-1] for run in (one, other)]
+    assert paths[0].name == paths[1].name
+    first, second = (tensors(path) for path in paths)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    assert timeless(one) == timeless(other)
+
+
+def test_a_run_writes_its_files_and_its_last_record(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    record = train(pattern, tmp_path / "run")
+    assert (record["epoch"], record["step"]) == (3, 9)
+    assert record.keys() >= {
+        "train_loss", "val_top1_error", "val_top5_error", "images_per_second", "data_wait_fraction", "checkpoint",
+    }  # fmt: skip
+    assert 0 <= record["val_top1_error"] <= 1
+    assert Path(record["checkpoint"]) == list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    assert [path.name for path in list_checkpoints(tmp_path / "run" / "checkpoints")] == [
+        "step-00000003.pt",
+        "step-00000006.pt",
+        "step-00000009.pt",
+    ]
+    kinds = [(record["kind"], record["step"]) for record in timeless(tmp_path / "run")]
+    assert kinds == [
+        ("step", 2), ("epoch", 3), ("step", 4), ("step", 6), ("epoch", 6), ("step", 8), ("epoch", 9),
+    ]  # fmt: skip
+    assert load_recipe(str(tmp_path / "run" / "recipe.toml")).model.num_classes == 7
+
+
+def test_it_learns_seven_images_by_heart(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards", (7,), ())
+    settings = ("batch_size=7", "epochs=60", "keep_checkpoints=1", "noise=off", "learning_rate=0.003", "dropout=0.0")
+    # Deviations and biases at which even six conv1 filters pass signal.
+    stds, biases = "init_std=[0.01, 0.1, 0.1, 0.12, 0.12, 0.05, 0.1, 0.01]", "init_bias=[0, 0, 0, 0, 0, 0, 0, 0]"
+    record = train(pattern, tmp_path / "run", *settings, stds, biases)
+    losses = [r["train_loss"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "epoch"]
+    assert losses[0] > 1.8  # log(7) is 1.95
+    assert record["train_loss"] < 0.7
+    assert record["val_top1_error"] is None
+
+
+@pytest.mark.parametrize("lost", [1, 2, 4])
+def test_a_run_continued_from_any_checkpoint_ends_the_same(
+    lost: int, make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    every = "checkpoint_every_steps=2"
+    train(pattern, tmp_path / "straight", every)
+    shutil.copytree(tmp_path / "straight", tmp_path / "stopped")
+    for path in list_checkpoints(tmp_path / "stopped" / "checkpoints")[-lost:]:
+        path.unlink()
+    with (tmp_path / "stopped" / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "st')
+    train(pattern, tmp_path / "stopped", every)
+    assert_equal_ends(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_a_run_in_two_parts_equals_one(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    train(pattern, tmp_path / "whole")
+    train(pattern, tmp_path / "parts", "epochs=1")
+    train(pattern, tmp_path / "parts")
+    assert_equal_ends(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_finished_run_started_again_changes_nothing(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    first = train(pattern, tmp_path / "run")
+    assert train(pattern, tmp_path / "run") == first
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+    make_run: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    train(pattern, tmp_path / "straight")
+    shutil.copytree(tmp_path / "straight", tmp_path / "damaged")
+    newest = list_checkpoints(tmp_path / "damaged" / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    with RunProgress("train", "steps") as progress:
+        fit(config(pattern, tmp_path / "damaged"), progress)
+    err = capfd.readouterr().err
+    assert f"warning: {newest}" in err
+    assert "step-00000006.pt, epoch 2, step 6" in err
+    assert_equal_ends(tmp_path / "straight", tmp_path / "damaged")
+
+
+def test_another_recipe_or_other_shards_in_a_run_directory_are_refused(
+    make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    train(pattern, tmp_path / "run", "epochs=1")
+    with pytest.raises(AlexnetError, match=r"optim.learning_rate was 0.01, now 0.5"):
+        train(pattern, tmp_path / "run", "learning_rate=0.5")
+    with pytest.raises(AlexnetError, match="other training shards"):
+        train(make_run(tmp_path / "other", (10, 7)), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    with pytest.raises(AlexnetError, match="lower learning_rate"):
+        train(pattern, tmp_path / "run", "learning_rate=1e30")
+
+
+def test_seeds_change_the_run(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    losses = {train(pattern, tmp_path / seed, "epochs=1", f"seed={seed}")["train_loss"] for seed in ("1", "2")}
+    assert len(losses) == 2
+
+
+def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
+    draws = []
+    for seed, step in ((0, 1), (0, 2), (1, 1), (0, 1)):
+        seed_dropout(seed, step)
+        draws.append(torch.rand(1000))
+    assert torch.equal(draws[0], draws[3])
+    assert not torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])

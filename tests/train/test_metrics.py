@@ -1,0 +1,66 @@
+"""Ranks against sorting, sums across a checkpoint, and the log of a run that was killed."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet_train.metrics import EvalResult, MetricsLog, Tally, label_ranks, read_metrics
+
+
+def test_label_ranks_equal_sorting() -> None:
+    scores = torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(50) % 20
+    want = [row.sort(descending=True).indices.tolist().index(label) for row, label in zip(scores, labels, strict=True)]
+    assert label_ranks(scores, labels).tolist() == want
+
+
+def test_ties_and_nan_are_never_right() -> None:
+    assert label_ranks(torch.zeros(1, 10), torch.tensor([0])).tolist() == [9]
+    assert label_ranks(torch.full((1, 10), math.nan), torch.tensor([0])).tolist() == [9]
+    assert label_ranks(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([0])).tolist() == [1]
+
+
+def test_tally_means_and_state() -> None:
+    tally, again = Tally(), Tally()
+    assert math.isnan(tally.means()["train_loss"])
+    tally.add(torch.tensor([1.0, 2.0]), torch.tensor([0, 3]))
+    again.load_state(tally.state())
+    for one in (tally, again):
+        one.add(torch.tensor([6.0]), torch.tensor([1]))
+        assert one.means() == {"train_loss": 3.0, "train_top1_error": pytest.approx(2 / 3)}
+    tally.reset()
+    assert math.isnan(tally.means()["train_loss"])
+
+
+def test_eval_result() -> None:
+    result = EvalResult(images=200, views=10, top1_wrong=50, top5_wrong=3)
+    assert (result.top1_error, result.top5_error) == (0.25, 0.015)
+    assert result.as_dict().keys() >= {"images", "views", "top1_error", "top5_error"}
+
+
+def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, 0)
+    for step in (10, 20, 30):
+        log.write("step", step, {"train_loss": step / 7})
+    with path.open("a") as file:
+        file.write('{"kind": "step", "step": 40, "tra')  # killed while writing
+    again = MetricsLog(path, 20)
+    again.write("step", 30, {"train_loss": 0.5})
+    assert [(record["step"], record["train_loss"]) for record in read_metrics(path)] == [
+        (10, 10 / 7),
+        (20, 20 / 7),
+        (30, 0.5),
+    ]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_new_run_begins_an_empty_log(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    MetricsLog(path, 0).write("step", 5, {})
+    MetricsLog(path, 0)
+    assert path.read_text() == ""
+    assert read_metrics(tmp_path / "absent.jsonl") == []

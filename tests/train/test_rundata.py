@@ -1,0 +1,76 @@
+"""A run's inputs: found beside each other, refused where they do not fit together."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.stats import load_stats, save_stats
+from alexnet_train.recipe import load_recipe
+from alexnet_train.rundata import open_run_data, with_classes
+from alexnet_train.shardset import open_shards
+
+
+def test_files_beside_the_shards_serve(make_run: Callable[..., str], tmp_path: Path) -> None:
+    data = open_run_data([make_run(tmp_path)], (), None)
+    assert data.val is not None
+    assert (data.train.num_samples, data.val.num_samples, data.stats.images) == (17, 11, 17)
+
+
+def test_files_may_lie_elsewhere(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "a", val_sizes=())
+    make_run(tmp_path / "b", val_sizes=(3,))
+    (tmp_path / "a" / "stats.npz").rename(tmp_path / "moved.npz")
+    assert open_run_data([pattern], (), tmp_path / "moved.npz").val is None
+    data = open_run_data([pattern], [f"{tmp_path}/b/val-*.tar"], tmp_path / "moved.npz")
+    assert data.val is not None
+    assert data.val.num_samples == 3
+
+
+def test_statistics_of_the_whole_split_serve_a_part(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    assert open_run_data([f"{tmp_path}/train-000.tar"], (), None).train.num_samples == 9
+
+
+def test_statistics_of_other_shards_are_refused(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path)
+    stats = load_stats(tmp_path / "stats.npz")
+    save_stats(tmp_path / "stats.npz", replace(stats, fingerprint="0" * 64))
+    with pytest.raises(AlexnetError, match="statistics of other shards"):
+        open_run_data([pattern], (), None)
+
+
+def test_missing_statistics_are_named(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path)
+    (tmp_path / "stats.npz").unlink()
+    with pytest.raises(AlexnetError, match="compute-stats"):
+        open_run_data([pattern], (), None)
+
+
+def test_other_classes_are_refused(
+    make_run: Callable[..., str], make_shards: Callable[..., str], tmp_path: Path
+) -> None:
+    pattern = make_run(tmp_path)
+    other = make_shards(tmp_path / "other", (4,), "val", 3)
+    with pytest.raises(AlexnetError, match="3 classes that are not the 7"):
+        open_run_data([pattern], [other], None)
+
+
+def test_private_labels_are_refused(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path)
+    rows = np.load(tmp_path / "val.index.npy")
+    rows["label"] = -1
+    np.save(tmp_path / "val.index.npy", rows)
+    with pytest.raises(AlexnetError, match="private"):
+        open_run_data([pattern], (), None)
+
+
+def test_number_of_classes(make_run: Callable[..., str], tmp_path: Path) -> None:
+    shards = open_shards([make_run(tmp_path)])
+    assert with_classes(load_recipe("released"), shards).model.num_classes == 7
+    assert with_classes(load_recipe("released", ["num_classes=1000"]), shards).model.num_classes == 1000
+    with pytest.raises(AlexnetError, match="num_classes is 6, but the shards have 7"):
+        with_classes(load_recipe("released", ["num_classes=6"]), shards)

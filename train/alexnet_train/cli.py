@@ -1,0 +1,133 @@
+"""The commands: each reads its options and calls one function of the package."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.manifest import split_of
+from alexnet_train.dryrun import dry_run
+from alexnet_train.evaluate import evaluate, load_classifier
+from alexnet_train.loop import RunConfig, fit
+from alexnet_train.progress import RunProgress
+from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
+from alexnet_train.shardset import open_shards
+
+EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+
+
+@click.command()
+@click.option("--shards", required=True, help="Training shards: a path, a glob or a range as 'train-{000..999}.tar'.")
+@click.option("--val-shards", help="Validation shards; val-*.tar beside the training shards where silent.")
+@click.option("--stats", type=click.Path(path_type=Path), help="Statistics; stats.npz beside the shards where silent.")
+@click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help="Recipe name or TOML file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/RECIPE].")
+@click.option("--dry-run", is_flag=True, help="Build everything, try one step, print sizes and times.")
+@DEVICE
+@AS_JSON
+@EXTRA_PATHS
+def train_main(**options: Any) -> None:
+    """Train AlexNet on shards; started again with the same --out, it goes on where it stopped."""
+
+    def work() -> dict[str, Any]:
+        recipe = load_recipe(options["recipe"], options["settings"])
+        shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
+        run = RunConfig(
+            recipe=recipe,
+            shards=shards,
+            val_shards=val_shards,
+            stats=options["stats"],
+            out_dir=options["out"] or Path("runs") / recipe.name,
+            device=choose_device(options["device"]),
+        )
+        with RunProgress("train", "steps") as progress:
+            return dry_run(run, progress) if options["dry_run"] else fit(run, progress)
+
+    _finish(work, options["as_json"])
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints.")
+@click.option("--shards", required=True, help="Shards to evaluate on: a path, a glob or a range.")
+@click.option("--views", type=click.Choice(["1", "10"]), default="10", show_default=True, help="Crops of each image.")
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Images at once.")
+@DEVICE
+@AS_JSON
+@EXTRA_PATHS
+def eval_main(**options: Any) -> None:
+    """Top-1 and top-5 errors of a checkpoint, each image once, probabilities averaged over the views."""
+
+    def work() -> dict[str, Any]:
+        classifier = load_classifier(options["checkpoint"], choose_device(options["device"]))
+        shards = open_shards([options["shards"], *options["more_shards"]])
+        views, batch_size = int(options["views"]), options["batch_size"]
+        with RunProgress("evaluate", "images") as progress:
+            progress.start(shards.num_samples)
+            result = evaluate([classifier], shards, views=views, batch_size=batch_size, on_images=progress.advance)
+        return result.as_dict()
+
+    _finish(work, options["as_json"])
+
+
+def sort_paths(
+    shards: str, val_shards: str | None, more_shards: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(training, validation) patterns. The shell expands unquoted braces and globs to many words, of which click gives
+    all but the first as `more_shards`; those of the validation split belong to --val-shards."""
+    if val_shards is None:
+        return (shards, *more_shards), ()
+    val_split = split_of(val_shards)
+    val_paths = tuple(path for path in more_shards if split_of(path) == val_split)
+    return (shards, *(path for path in more_shards if path not in val_paths)), (val_shards, *val_paths)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU, or the CPU where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AlexnetError(f"--device {name}: not usable here ({reason}); expected auto, cpu or cuda:N") from error
+    return device
+
+
+def _finish(work: Callable[[], dict[str, Any]], as_json: bool) -> None:
+    """Run a command's work, print its result to stdout, and turn a user's error into one line and status 1."""
+    try:
+        result = work()
+    except (AlexnetError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        for name, value in result.items():
+            click.echo(f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+@click.group()
+def main() -> None:
+    """Train and evaluate AlexNet."""
+
+
+main.add_command(train_main, "train")
+main.add_command(eval_main, "eval")
+
+if __name__ == "__main__":
+    # `torchrun -m alexnet_train.cli --shards …` and `python -m alexnet_train.cli train --shards …` both train.
+    main(
+        args=sys.argv[1:]
+        if len(sys.argv) > 1 and sys.argv[1] in (*main.commands, "--help")
+        else ["train", *sys.argv[1:]]
+    )

@@ -1,0 +1,91 @@
+"""Top-1 and top-5 errors: every image once, softmax probabilities averaged over views and networks (paper section 6)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.index import NO_LABEL
+from alexnet_train.augment import DeviceStats, InputConfig, view_inputs
+from alexnet_train.checkpoint import load_checkpoint
+from alexnet_train.metrics import EvalResult, label_ranks
+from alexnet_train.model import AlexNet
+from alexnet_train.recipe import recipe_from_dict
+from alexnet_train.shardset import ShardSet
+from alexnet_train.stream import Stream, StreamConfig
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classifier:
+    """A trained network with everything that turns a 256x256 image into class probabilities."""
+
+    model: torch.nn.Module
+    stats: DeviceStats
+    input: InputConfig
+    wnids: tuple[str, ...]
+
+    @torch.no_grad()
+    def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
+        """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""
+        self.model.eval()
+        inputs = view_inputs(images_nhwc, views, self.stats, self.input)
+        return torch.stack([self.model(x).float().softmax(1) for x in inputs]).mean(0)
+
+
+def load_classifier(path: Path, device: torch.device) -> Classifier:
+    """The network of the checkpoint at `path`; raises FormatError where it cannot be read."""
+    return classifier_of(load_checkpoint(path, device), str(path), device)
+
+
+def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> Classifier:
+    """The network that a loaded checkpoint holds, on `device`."""
+    recipe = recipe_from_dict(content["recipe"], where)
+    model = AlexNet(recipe.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.load_state_dict(content["model"])
+    stats = DeviceStats(**{name: tensor.to(device) for name, tensor in content["stats"].items()})
+    return Classifier(model=model, stats=stats, input=recipe.input, wnids=tuple(content["classes"]))
+
+
+def evaluate(
+    classifiers: Sequence[Classifier],
+    shards: ShardSet,
+    *,
+    views: int,
+    batch_size: int,
+    on_images: Callable[[int], None] = lambda images: None,
+) -> EvalResult:
+    """Errors of the classifiers' averaged probabilities on every image of `shards`, each counted once.
+
+    `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other classes.
+    """
+    check_classes(classifiers, shards)
+    device = classifiers[0].stats.mean_nchw.device
+    config = StreamConfig(
+        batch_size=batch_size, seed=0, shuffle=False, crop=False, last="keep", pin_memory=device.type == "cuda"
+    )
+    wrong = torch.zeros(2, dtype=torch.int64, device=device)
+    with Stream(shards, config) as stream:
+        for batch in stream.epoch(device):
+            scores = torch.stack([one.probabilities(batch.images_nhwc, views) for one in classifiers]).mean(0)
+            ranks = label_ranks(scores, batch.labels)[batch.valid]
+            wrong += torch.stack([(ranks > 0).sum(), (ranks >= 5).sum()])
+            on_images(int(batch.valid.sum()))
+    top1_wrong, top5_wrong = wrong.tolist()
+    return EvalResult(images=shards.num_samples, views=views, top1_wrong=top1_wrong, top5_wrong=top5_wrong)
+
+
+def check_classes(classifiers: Sequence[Classifier], shards: ShardSet) -> None:
+    """Raise AlexnetError unless `shards` have labels of the classes that all the classifiers know."""
+    wnids = tuple(fact.wnid for fact in shards.classes)
+    for classifier in classifiers:
+        if classifier.wnids != wnids:
+            raise AlexnetError(
+                f"{shards.paths[0]}: {len(wnids)} classes that are not the checkpoint's {len(classifier.wnids)}; "
+                "evaluate on shards of the class list that it was trained on"
+            )
+    if bool((shards.labels == NO_LABEL).any()):
+        raise AlexnetError(f"{shards.paths[0]}: its labels are private; evaluate on shards with labels, as val-*.tar")

@@ -1,0 +1,107 @@
+"""metrics.jsonl, sums over steps that survive a checkpoint, and how a ranked list is right or wrong."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alexnet_shards.files import write_atomic
+
+
+def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
+    """(N,) int64 place of each label in its row of `scores` (N, classes), 0 the best.
+
+    Equal scores count against the label and so does NaN: a network that says nothing is never right.
+    """
+    of_label = scores.gather(1, labels[:, None])
+    return (~(scores < of_label)).sum(1) - 1
+
+
+class Tally:
+    """Loss and errors summed over training images; sums stay on the device until they are asked for."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def add(self, losses: Tensor, ranks: Tensor) -> None:
+        """Count images by their losses (N,) and label ranks (N,)."""
+        images = torch.full_like(self._sums[0], len(losses))
+        self._sums += torch.stack([losses.detach().double().sum(), (ranks > 0).sum().double(), images])
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._sums.zero_()
+
+    def means(self) -> dict[str, float]:
+        """{"train_loss", "train_top1_error"} of the images since the last reset; NaN where there were none."""
+        loss, wrong, images = self._sums.tolist()
+        return (
+            {"train_loss": loss / images, "train_top1_error": wrong / images}
+            if images
+            else dict.fromkeys(("train_loss", "train_top1_error"), float("nan"))
+        )
+
+    def state(self) -> list[float]:
+        """What a checkpoint holds of it."""
+        sums: list[float] = self._sums.tolist()
+        return sums
+
+    def load_state(self, state: list[float]) -> None:
+        """Go on from `state`."""
+        self._sums.copy_(torch.tensor(state, dtype=torch.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """Exact counts of one evaluation; errors are fractions."""
+
+    images: int
+    views: int
+    top1_wrong: int
+    top5_wrong: int
+
+    @property
+    def top1_error(self) -> float:
+        """Fraction of images whose label is not the best-scored class."""
+        return self.top1_wrong / self.images
+
+    @property
+    def top5_error(self) -> float:
+        """Fraction of images whose label is not among the five best-scored classes."""
+        return self.top5_wrong / self.images
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts and errors for JSON."""
+        return asdict(self) | {"top1_error": self.top1_error, "top5_error": self.top5_error}
+
+
+class MetricsLog:
+    """metrics.jsonl: a JSON object a line, each with "kind" and "step"."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Open for appending after dropping what a run that got further than `step` has left there."""
+        self._path = path
+        kept = [json.dumps(record) for record in read_metrics(path) if record["step"] <= step]
+        write_atomic(path, "".join(line + "\n" for line in kept).encode())
+
+    def write(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
+        """Append one line; it is with the operating system when this returns."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **record}) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl; a last line that a killed run left unfinished is no record."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
