@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.child import ChildLoader
 from alexnet_train.loader import Job, LoaderConfig, ThreadLoader
-from alexnet_train.shardset import ShardSet, open_shards
 from alexnet_train.stream import Stream, StreamConfig
 
 TRAINER = """
 import sys, time
-from alexnet_train.shardset import open_shards
+from alexnet_shards.shardset import open_shards
 from alexnet_train.stream import Stream, StreamConfig
 stream = Stream(open_shards([sys.argv[1]]), StreamConfig(batch_size=2, seed=1, child_process=True))
 next(stream.epoch())

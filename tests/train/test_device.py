@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet_shards.shardset import open_shards
 from alexnet_train import device as device_module
 from alexnet_train.batch import Meters
 from alexnet_train.device import PinnedRing, on_device
-from alexnet_train.shardset import open_shards
 from alexnet_train.stream import Stream, StreamConfig
 
 

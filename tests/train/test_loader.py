@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.loader import Job, LoaderConfig, SampleLoader, ThreadLoader
-from alexnet_train.shardset import ShardSet, open_shards
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.epoch import epoch_table
-from alexnet_train.shardset import ShardSet, open_shards
 from alexnet_train.stream import Stream, StreamConfig
 
 BAD = (2, 3, 11)

@@ -1,11 +1,14 @@
 """The epoch table: order, crop, flip and colour noise of every sample, a pure function of (seed, epoch)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 CROP_POSITIONS = 33  # offsets 0..32 of a 224 crop in a 256 image (released configuration, cuda-convnet)
+
+PIECE_SAMPLES = 1 << 16
 
 # Each use of randomness has a stream of its own, so that one can be switched off without moving the others.
 ORDER_STREAM, CROP_STREAM, NOISE_STREAM, SHARD_STREAM = range(4)
@@ -49,17 +52,28 @@ def epoch_table(
         return EpochTable(
             rows=rows, crop_top_px=centre, crop_left_px=centre, flip=np.zeros(num_samples, np.bool_), noise_z=zeros
         )
-    # 64 random bits a sample: 32 for the row, 31 for the column (each scaled to 0..32, biased by less than 2^-26),
-    # one for the flip.
-    bits = _bits(seed, epoch, CROP_STREAM).random_raw(num_samples)
-    low, middle = bits & np.uint64(0xFFFFFFFF), (bits >> np.uint64(32)) & np.uint64(0x7FFFFFFF)
     return EpochTable(
         rows=rows,
-        crop_top_px=((low * np.uint64(CROP_POSITIONS)) >> np.uint64(32)).astype(np.uint8),
-        crop_left_px=((middle * np.uint64(CROP_POSITIONS)) >> np.uint64(31)).astype(np.uint8),
-        flip=(bits >> np.uint64(63)).astype(np.bool_),
+        **_crops(num_samples, _bits(seed, epoch, CROP_STREAM)),
         noise_z=np.random.Generator(_bits(seed, epoch, NOISE_STREAM)).standard_normal((num_samples, 3), np.float32),
     )
+
+
+def _crops(num_samples: int, generator: np.random.Philox) -> dict[str, npt.NDArray[Any]]:
+    """Crop rows, columns and flips: 64 random bits a sample, 32 for the row, 31 for the column, one for the flip.
+
+    Scaling 31 bits to 0..32 is biased by less than 2^-25. Piece by piece, so that no large array comes and goes.
+    """
+    top_px, left_px = np.empty(num_samples, np.uint8), np.empty(num_samples, np.uint8)
+    flip = np.empty(num_samples, np.bool_)
+    for begin in range(0, num_samples, PIECE_SAMPLES):
+        piece = slice(begin, min(begin + PIECE_SAMPLES, num_samples))
+        bits = generator.random_raw(piece.stop - begin)
+        low, middle = bits & np.uint64(0xFFFFFFFF), (bits >> np.uint64(32)) & np.uint64(0x7FFFFFFF)
+        top_px[piece] = (low * np.uint64(CROP_POSITIONS)) >> np.uint64(32)
+        left_px[piece] = (middle * np.uint64(CROP_POSITIONS)) >> np.uint64(31)
+        flip[piece] = bits >> np.uint64(63)
+    return {"crop_top_px": top_px, "crop_left_px": left_px, "flip": flip}
 
 
 def _bits(seed: int, epoch: int, stream: int) -> np.random.Philox:
@@ -68,13 +82,27 @@ def _bits(seed: int, epoch: int, stream: int) -> np.random.Philox:
 
 
 def _permutation(num_samples: int, seed: int, epoch: int, windows: Windows | None) -> npt.NDArray[np.int64]:
-    """Sort by random keys: unlike Generator.permutation, raw bits are the same in every version of NumPy."""
+    """Sort random keys that end in the row: all differ, so that any sorting algorithm gives the same order.
+
+    Unlike Generator.permutation, raw bits are the same in every version of NumPy.
+    """
+    row_bits = max(1, num_samples - 1).bit_length()
     keys = _bits(seed, epoch, ORDER_STREAM).random_raw(num_samples)
     if windows is not None:
-        num_shards = int(windows.shard_of_row.max()) + 1 if num_samples else 0
-        shard_order = np.argsort(_bits(seed, epoch, SHARD_STREAM).random_raw(num_shards), kind="stable")
-        window_of_shard = np.empty(num_shards, np.uint64)
-        window_of_shard[shard_order] = np.arange(num_shards, dtype=np.uint64) // np.uint64(windows.shards_in_window)
-        # The window goes above 40 random bits; rows with equal bits keep the order of the index.
-        keys = (window_of_shard[windows.shard_of_row] << np.uint64(40)) | (keys >> np.uint64(24))
-    return np.argsort(keys, kind="stable").astype(np.int64, copy=False)
+        window_of_shard = _window_of_shard(seed, epoch, windows)
+        window_bits = int(window_of_shard.max(initial=1)).bit_length()
+        keys >>= np.uint64(window_bits)
+        keys |= window_of_shard[windows.shard_of_row] << np.uint64(64 - window_bits)
+    keys = (keys >> np.uint64(row_bits) << np.uint64(row_bits)) | np.arange(num_samples, dtype=np.uint64)
+    keys.sort()
+    keys &= np.uint64((1 << row_bits) - 1)
+    return keys.view(np.int64)
+
+
+def _window_of_shard(seed: int, epoch: int, windows: Windows) -> npt.NDArray[np.uint64]:
+    """Window of each shard, counted from 0 in the order in which windows are read."""
+    num_shards = int(windows.shard_of_row.max(initial=0)) + 1
+    shard_order = np.argsort(_bits(seed, epoch, SHARD_STREAM).random_raw(num_shards), kind="stable")
+    window_of_shard = np.empty(num_shards, np.uint64)
+    window_of_shard[shard_order] = np.arange(num_shards, dtype=np.uint64) // np.uint64(windows.shards_in_window)
+    return window_of_shard

@@ -1,0 +1,201 @@
+"""The chosen shards: their paths, index rows, labels and classes, checked against the manifest when they are opened."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_shards.errors import FormatError
+from alexnet_shards.index import IndexRows, load_index
+from alexnet_shards.manifest import (
+    ClassFact,
+    Manifest,
+    ShardFact,
+    index_path,
+    load_manifest,
+    manifest_path,
+    split_of,
+)
+from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.stats import Stats
+from alexnet_shards.tar import walk_tar
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardSet:
+    """The shards of one run, in the order of their manifest whatever the order of the pattern.
+
+    `rows` are the (N,) rows of INDEX_DTYPE of these shards only; field `shard` counts `paths` from 0. `manifest` lists
+    these shards only. `split_fingerprint` is of every shard of the split, chosen or not.
+    """
+
+    paths: tuple[str, ...]
+    rows: IndexRows
+    manifest: Manifest
+    split_fingerprint: str
+
+    @property
+    def num_samples(self) -> int:
+        """N, the number of samples."""
+        return len(self.rows)
+
+    @property
+    def classes(self) -> tuple[ClassFact, ...]:
+        """The class list; a class's place is its label."""
+        return self.manifest.classes
+
+    @functools.cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) int64 labels, NO_LABEL where the label is private."""
+        return self.rows["label"].astype(np.int64)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """64 hex digits that name the content of the chosen shards."""
+        return self.manifest.fingerprint()
+
+    def key_of(self, row: int) -> str:
+        """ "SHARD, KEY" of the sample of an index row, for messages; the key is looked up in the tar."""
+        entry = self.rows[row]
+        path = self.paths[int(entry["shard"])]
+        return f"{path}, {_member_at(path, int(entry['offset']))}"
+
+
+def open_shards(patterns: Sequence[str]) -> ShardSet:
+    """Open the shards that `patterns` name (see alexnet_shards.pattern) by the manifest and index beside them.
+
+    Costs milliseconds: no tar is read. Raises PatternError where the pattern is bad, FormatError where a shard is
+    missing, of another size than its manifest says, of another class list, or its index is damaged.
+    """
+    paths = expand_patterns(patterns)
+    groups = dict.fromkeys(split_of(path) for path in paths)
+    parts = [_open_split(directory, split, paths) for directory, split in groups]
+    first = parts[0]
+    for part in parts[1:]:
+        _check_same_classes(first, part)
+    return first if len(parts) == 1 else _joined(parts)
+
+
+def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:
+    """Raise FormatError unless `stats`, read from `where`, are of `shards` or of their whole split."""
+    if stats.fingerprint not in (shards.fingerprint, shards.split_fingerprint):
+        raise FormatError(
+            f"{where}: statistics of other shards (fingerprint {stats.fingerprint[:12]}, expected "
+            f"{shards.fingerprint[:12]}); make them again with alexnet-prep compute-stats"
+        )
+
+
+def _open_split(directory: str, split: str, paths: Sequence[str]) -> ShardSet:
+    """The chosen shards of one split: those of `paths` that lie in `directory` and belong to `split`."""
+    manifest = load_manifest(manifest_path(Path(directory), split))
+    chosen = {path.rpartition("/")[2]: path for path in paths if split_of(path) == (directory, split)}
+    numbers = [number for number, fact in enumerate(manifest.shards) if fact.name in chosen]
+    if len(numbers) != len(chosen):
+        known = {fact.name for fact in manifest.shards}
+        alien = next(path for name, path in chosen.items() if name not in known)
+        raise FormatError(
+            f"{alien}: not in {manifest_path(Path(directory), split)}; make the index again with alexnet-prep index"
+        )
+    facts = tuple(manifest.shards[number] for number in numbers)
+    chosen_paths = tuple(chosen[fact.name] for fact in facts)
+    _check_sizes(directory, dict(zip(chosen_paths, facts, strict=True)))
+    index = index_path(Path(directory), split)
+    rows = load_index(index)
+    _check_rows(index, rows, manifest)
+    if len(numbers) < len(manifest.shards):
+        rows = _choose(rows, numbers, len(manifest.shards))
+    return ShardSet(
+        paths=chosen_paths,
+        rows=rows,
+        manifest=replace(manifest, shards=facts),
+        split_fingerprint=manifest.fingerprint(),
+    )
+
+
+def _check_sizes(directory: str, facts: Mapping[str, ShardFact]) -> None:
+    """Raise FormatError unless the shards at the paths of `facts` have the sizes that their manifest says."""
+    with os.scandir(directory) as entries:
+        names = {fact.name for fact in facts.values()}
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name in names}
+    for path, fact in facts.items():
+        if sizes.get(fact.name) != fact.bytes:
+            raise FormatError(
+                f"{path}: {sizes.get(fact.name, 'no')} bytes, expected {fact.bytes} by its manifest: truncated or "
+                "replaced; see what is damaged with alexnet-prep verify"
+            )
+
+
+def _check_rows(index: Path, rows: IndexRows, manifest: Manifest) -> None:
+    """Raise FormatError unless the index agrees with its manifest in counts, places and labels."""
+    samples = np.array([fact.samples for fact in manifest.shards], np.int64)
+    lengths = np.array([fact.bytes for fact in manifest.shards], np.uint64)
+    shard = rows["shard"]
+    agree = len(rows) == samples.sum() and (len(rows) == 0 or int(shard.max()) < len(samples))
+    agree = agree and np.array_equal(np.bincount(shard, minlength=len(samples)), samples)
+    agree = agree and bool(np.all(rows["offset"] + rows["size"] <= lengths[shard]))
+    if not agree:
+        raise FormatError(f"{index}: not the index of the manifest beside it; make it again with alexnet-prep index")
+    if len(rows) and manifest.classes and int(rows["label"].max()) >= len(manifest.classes):
+        raise FormatError(
+            f"{index}: label {int(rows['label'].max())} in a set of {len(manifest.classes)} classes; "
+            "make the index again with alexnet-prep index"
+        )
+
+
+def _choose(rows: IndexRows, numbers: Sequence[int], num_shards: int) -> IndexRows:
+    """The rows of the shards `numbers`, renumbered by their places there."""
+    place = np.full(num_shards, -1, np.int64)
+    place[list(numbers)] = np.arange(len(numbers))
+    kept: IndexRows = rows[place[rows["shard"]] >= 0]
+    kept["shard"] = place[kept["shard"]]
+    return kept
+
+
+def _check_same_classes(first: ShardSet, other: ShardSet) -> None:
+    ours, theirs = [fact.wnid for fact in first.classes], [fact.wnid for fact in other.classes]
+    if ours != theirs:
+        shorter = min(len(ours), len(theirs))
+        place = next((label for label in range(shorter) if ours[label] != theirs[label]), shorter)
+        raise FormatError(
+            f"{other.paths[0]}: other classes than {first.paths[0]} ({len(theirs)} and {len(ours)} classes, the first "
+            f"difference at label {place}); name shards of one class list"
+        )
+
+
+def _joined(parts: Sequence[ShardSet]) -> ShardSet:
+    """Several splits or directories as one set."""
+    rows, first_shard = [], 0
+    for part in parts:
+        moved = part.rows.copy()
+        moved["shard"] += first_shard
+        first_shard += len(part.paths)
+        rows.append(moved)
+    facts = tuple(fact for part in parts for fact in part.manifest.shards)
+    manifest = replace(parts[0].manifest, shards=facts)
+    return ShardSet(
+        paths=tuple(path for part in parts for path in part.paths),
+        rows=np.concatenate(rows),
+        manifest=manifest,
+        split_fingerprint=manifest.fingerprint(),
+    )
+
+
+def _member_at(path: str, offset: int) -> str:
+    """Name of the member whose data starts at `offset`, without its suffix, or where it is if the tar is damaged."""
+    try:
+        with Path(path).open("rb") as file:
+
+            def read_at(start: int, count: int) -> bytes:
+                file.seek(start)
+                return file.read(count)
+
+            for member in walk_tar(read_at, 0, Path(path).stat().st_size, path):
+                if member.offset == offset:
+                    return member.name.rpartition(".")[0]
+    except (FormatError, OSError):
+        pass
+    return f"byte {offset}"
