@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -12,10 +13,12 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from alexnet_prep import statistics
+from alexnet_prep.decoder import decoder_facts, decoder_warning
 from alexnet_prep.pipeline import ShardsRequest, make_shards
-from alexnet_prep.pixels import FILTERS, PixelRecipe, decoder_facts, decoder_warning
-from alexnet_prep.progress import RunProgress
-from alexnet_prep.report import report_lines, report_table
+from alexnet_prep.pixels import FILTERS, PixelRecipe
+from alexnet_prep.progress import RunProgress, counting
+from alexnet_prep.report import report_lines, report_table, statistics_table
 from alexnet_prep.sample import SampleRequest, draw_source
 from alexnet_shards.errors import AlexnetError
 
@@ -74,8 +77,11 @@ def commands() -> None:
 def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) -> None:
     """Draw a small, learnable source in the exact layout of the official archives into DIRECTORY."""
     request = SampleRequest(directory=directory, workers=workers or available_cpus(), **options)
-    facts = draw_source(request, lambda done, total: None)
-    _print(as_json, facts.as_json(), [])
+    with counting("draw", Console(stderr=True)) as progress:
+        facts = draw_source(request, progress)
+    images = ", ".join(f"{split} {count:,}" for split, count in facts.members.items())
+    words = "there already" if facts.reused else "drawn"
+    _print(as_json, facts.as_json(), [f"{directory}: ILSVRC-{request.edition} archives, {words}: {images} images"])
 
 
 @commands.command()
@@ -120,6 +126,33 @@ def shards(**options: Any) -> None:
             for line in report_lines(report):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
     _print(as_json, reports, [report_table(reports)])
+
+
+@commands.command("compute-stats")
+@click.option("--shards", "patterns", multiple=True, help="Training shards.  [default: shards/train-*.tar]")
+@click.argument("more", nargs=-1)
+@click.option("--out", default=None, type=click.Path(path_type=Path), help="[default: stats.npz beside the shards]")
+@workers_option
+@json_option
+def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | None, **options: Any) -> None:
+    """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly."""
+    chosen = (*patterns, *more) or ("shards/train-*.tar",)
+    out = out or Path(chosen[0]).parent / "stats.npz"
+    started = time.monotonic()
+    with counting("statistics", Console(stderr=True)) as progress:
+        stats = statistics.compute_stats(chosen, out, options["workers"] or available_cpus(), progress)
+    facts = {
+        "images": stats.images,
+        "rgb_mean": stats.rgb_mean.tolist(),
+        "rgb_std": stats.rgb_std.tolist(),
+        "covariance": stats.covariance.tolist(),
+        "eigenvalues": stats.eigenvalues.tolist(),
+        "eigenvectors": stats.eigenvectors.tolist(),
+        "out": str(out),
+        "images_per_second": round(stats.images / (time.monotonic() - started), 1),
+    }
+    rows = statistics.comparison(stats)
+    _print(options["as_json"], {**facts, "published": rows[1:]}, [statistics_table(rows), f"written: {out}"])
 
 
 def decoder_line() -> str:

@@ -1,5 +1,8 @@
 """What a run shows on stderr while it works, and where its time went."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -89,3 +92,11 @@ class RunProgress:
         elapsed_s = max(self._bar.tasks[0].elapsed or 0.0, 1e-3)
         rate = self._bar.tasks[0].completed / elapsed_s
         return f"{self._bytes / 1e6:,.0f} MB  {rate:,.0f} images/s  dropped {self._dropped}"
+
+
+@contextmanager
+def counting(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar over `what`; the yielded function is told (done, total)."""
+    with progress_bar(console) as bar:
+        task = bar.add_task(what, total=None, facts="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

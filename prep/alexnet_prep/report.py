@@ -116,3 +116,14 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     if len(lines) > len(shown):
         shown.append(f"… and {len(lines) - len(shown)} more, all in {report['split']}.manifest.json")
     return shown
+
+
+def statistics_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Ours and the published statistics side by side (statistics.comparison), for the user to judge."""
+    table = Table(title="RGB statistics, 0..255", title_justify="left")
+    for name in ("source", "mean", "deviation along the axes", "degrees to our axes"):
+        table.add_column(name, justify="left" if name == "source" else "right")
+    for row in rows:
+        figures = (row["rgb_mean"], row["axis_deviations"], row["angles_degrees"])
+        table.add_row(row["source"], *(" ".join(f"{value:.1f}" for value in values) for values in figures))
+    return table

@@ -174,4 +174,3 @@ def test_an_unreadable_source_ends_the_run_with_its_line(jobs: Any) -> None:
     with pytest.raises(RunError, match=r"s2i0.JPEG cannot be read"):
         run(setup, shard_jobs, Log())
     assert children() == []
-    assert not list(setup.out.glob("*.tmp"))

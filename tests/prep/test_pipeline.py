@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def read_samples(pattern: str) -> dict[str, tuple[np.ndarray[Any, Any], str]]:
     }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its files open
 def test_stock_webdataset_reads_them(made: Any, data_dir: Path) -> None:
     facts = json.loads((data_dir / "ilsvrc2010.facts.json").read_text())
     train = read_samples(str(made[0] / "train-000.tar"))
@@ -91,9 +93,8 @@ def test_stock_webdataset_reads_them(made: Any, data_dir: Path) -> None:
         assert found == facts[split]["labels"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_index_points_at_the_jpegs(made: Any) -> None:
-    import zlib
-
     rows = load_index(made[0] / "train.index.npy")
     samples = read_samples(str(made[0] / "train-000.tar"))
     content = (made[0] / "train-000.tar").read_bytes()
@@ -154,7 +155,7 @@ def test_a_changed_run_is_refused_by_field(sharded: Any, tmp_path: Path, words: 
     before = hashes(tmp_path / "out")
     done = sharded("out", *words, status=1)
     assert f"another {field} (there" in done.stderr
-    assert done.stderr.count("\n") <= 3
+    assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 1
     assert hashes(tmp_path / "out") == before
 
 

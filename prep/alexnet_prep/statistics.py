@@ -1,0 +1,128 @@
+"""Statistics of shards: every sample decoded once, exact sums merged, and the published values beside ours."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_prep.errors import RunError
+from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
+from alexnet_prep.samples import SampleError, decode_sample
+from alexnet_shards.errors import FormatError
+from alexnet_shards.index import IndexRows
+from alexnet_shards.shardset import ShardSet, open_shards
+from alexnet_shards.stats import Stats, save_stats
+
+SAMPLES_A_JOB = 512
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Published statistics of an ImageNet training set, 0..255 RGB: mean, and deviations along three axes."""
+
+    source: str
+    rgb_mean: tuple[float, float, float]
+    axis_deviations: tuple[float, float, float]
+    axes: tuple[tuple[float, float, float], ...]
+
+
+PUBLISHED = (
+    Published(
+        source="cuda-convnet2, make-data/input_meta",
+        rgb_mean=(127.305, 119.715, 104.913),
+        axis_deviations=(121.780, 37.094, 19.721),
+        axes=((-0.5635, -0.5762, -0.5920), (-0.7126, -0.0235, 0.7012), (0.4180, -0.8170, 0.3973)),
+    ),
+    Published(
+        source="fb.resnet.torch (2012, random subset)",
+        rgb_mean=(123.68, 116.28, 103.53),
+        axis_deviations=(118.9, 34.96, 17.11),
+        axes=((-0.5675, -0.5808, -0.5836), (0.7192, -0.0045, -0.6948), (0.4009, -0.8140, 0.4203)),
+    ),
+)
+
+
+def compute_stats(patterns: Sequence[str], out: Path, workers: int, progress: Progress) -> Stats:
+    """Compute the statistics of the shards that `patterns` name with `workers` processes and save them at `out`.
+
+    `progress(done, total)` counts samples. The result is the same to the last bit for any number of workers. Raises
+    FormatError or PatternError for shards that cannot be used, naming shard and key of a bad sample.
+    """
+    shards = open_shards(patterns)
+    moments = NO_MOMENTS
+    for part in _run(shards, workers):
+        moments = moments.merge(part)
+        progress(moments.images, shards.num_samples)
+    stats = moments.to_stats(shards.fingerprint)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_stats(out, stats)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    return stats
+
+
+def _run(shards: ShardSet, workers: int) -> Iterator[Moments]:
+    jobs = [
+        (start, min(start + SAMPLES_A_JOB, shards.num_samples)) for start in range(0, shards.num_samples, SAMPLES_A_JOB)
+    ]
+    rows = [np.array(shards.rows[start:end]) for start, end in jobs]
+    try:
+        with ProcessPoolExecutor(min(workers, len(jobs)) or 1, mp_context=get_context("spawn")) as pool:
+            for (start, _), outcome in zip(jobs, pool.map(sum_samples, [shards.paths] * len(jobs), rows), strict=True):
+                if isinstance(outcome, tuple):
+                    place, reason = outcome
+                    raise FormatError(
+                        f"{shards.key_of(start + place)}: {reason}; see what is damaged with alexnet-prep verify"
+                    )
+                yield outcome
+    except BrokenProcessPool as error:
+        raise RunError("a worker was killed (out of memory?); start again, with fewer --workers") from error
+
+
+def sum_samples(paths: Sequence[str], rows: IndexRows) -> Moments | tuple[int, str]:
+    """Moments of the samples of `rows`, or (place in `rows`, reason) for the first that cannot be used."""
+    sums = MomentSums()
+    for number, run in groupby(enumerate(rows), key=lambda entry: int(entry[1]["shard"])):
+        with Path(paths[number]).open("rb") as shard:
+            for place, row in run:
+                try:
+                    sums.add(decode_sample(shard, row))
+                except SampleError as error:
+                    return place, str(error)
+    return sums.moments()
+
+
+def comparison(stats: Stats) -> list[dict[str, Any]]:
+    """Ours and the published statistics: RGB mean, deviations along the axes, and the angle to our axes in degrees."""
+    ours = {"source": "these shards", "rgb_mean": stats.rgb_mean, "axis_deviations": np.sqrt(stats.eigenvalues)}
+    rows = [{**ours, "angles_degrees": np.zeros(3)}]
+    for published in PUBLISHED:
+        axes = np.array(published.axes).T
+        facts = {
+            "source": published.source,
+            "rgb_mean": published.rgb_mean,
+            "axis_deviations": published.axis_deviations,
+        }
+        rows.append({**facts, "angles_degrees": angles_degrees(stats.eigenvectors, axes)})
+    return [
+        {name: value if isinstance(value, str) else [float(v) for v in value] for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def angles_degrees(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(3,) angles between the columns of two (3, 3) matrices, 0..90: an axis has no direction."""
+    lengths = np.linalg.norm(ours, axis=0) * np.linalg.norm(theirs, axis=0)
+    cosines = np.abs((ours * theirs).sum(axis=0)) / lengths
+    angles: npt.NDArray[np.float64] = np.degrees(np.arccos(np.clip(cosines, 0.0, 1.0)))
+    return angles
