@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,12 +16,18 @@ from rich.console import Console
 
 from alexnet_prep import statistics
 from alexnet_prep.decoder import decoder_facts, decoder_warning
-from alexnet_prep.pipeline import ShardsRequest, make_shards
+from alexnet_prep.errors import RunError
+from alexnet_prep.pipeline import ShardsRequest, make_shards, repair_requests
 from alexnet_prep.pixels import FILTERS, PixelRecipe
 from alexnet_prep.progress import RunProgress, counting
-from alexnet_prep.report import report_lines, report_table, statistics_table
+from alexnet_prep.report import manifest_reports, report_lines, report_table, statistics_table, verify_table
 from alexnet_prep.sample import SampleRequest, draw_source
+from alexnet_prep.verify import splits_in
+from alexnet_prep.verify import verify as verify_splits
+from alexnet_shards.adopt import adopt_shards, read_classes
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.manifest import load_manifest, manifest_path
+from alexnet_shards.pattern import expand_patterns
 
 STATUS_INTERRUPTED = 130
 STATUS_TERMINATED = 143
@@ -153,6 +160,67 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
     }
     rows = statistics.comparison(stats)
     _print(options["as_json"], {**facts, "published": rows[1:]}, [statistics_table(rows), f"written: {out}"])
+
+
+@commands.command()
+@click.option("--shards", "directory", default="shards", type=click.Path(path_type=Path), help="Folder of the shards.")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to verify.")
+@click.option("--repair", is_flag=True, help="Rebuild the bad shards, and only those, from --source.")
+@click.option("--source", type=click.Path(path_type=Path), default=None, help="Folder with the archives, for --repair.")
+@workers_option
+@json_option
+def verify(directory: Path, split: str, repair: bool, source: Path | None, **options: Any) -> None:
+    """Hash every shard and decode every sample; status 1 and the names of what is wrong where anything is."""
+    console = Console(stderr=True)
+    workers = options["workers"] or available_cpus()
+    splits = splits_in(directory) if split == "all" else (split,)
+    with counting("verify", console) as progress:
+        report = verify_splits(directory, splits, workers, progress)
+    if report.bad and repair:
+        if source is None:
+            raise click.UsageError("--repair needs --source, the folder with the archives")
+        for request in repair_requests(directory, splits, source, workers):
+            make_shards(request, RunProgress(console))
+        with counting("verify", console) as progress:
+            report = verify_splits(directory, splits, workers, progress)
+    line = f"{directory}: {report.samples:,} samples in {report.shards:,} shards"
+    tables = [verify_table(report)] if report.bad else [f"{line}, every byte as it was written"]
+    _print(options["as_json"], report.as_json(), tables)
+    if report.bad:
+        raise RunError(f"{line}: {len(report.bad)} findings; rebuild with alexnet-prep verify --repair --source DIR")
+
+
+@commands.command()
+@click.option("--shards", "patterns", multiple=True, required=True, help="Shards of one split, made elsewhere.")
+@click.argument("more", nargs=-1)
+@click.option("--classes", type=click.Path(path_type=Path), default=None, help="Text file, `WNID words` a label.")
+@workers_option
+@json_option
+def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
+    """Write index and manifest for shards made elsewhere, beside them."""
+    paths = expand_patterns((*patterns, *more))
+    facts = read_classes(classes) if classes is not None else None
+    with counting("index", Console(stderr=True)) as progress:
+        done = count(1)
+        workers = options["workers"] or available_cpus()
+        manifest = adopt_shards(paths, facts, workers, lambda _: progress(next(done), len(paths)))
+    found = {
+        "split": manifest.split,
+        "shards": len(paths),
+        "samples": manifest.samples,
+        "classes": len(manifest.classes),
+    }
+    _print(options["as_json"], found, [", ".join(f"{name} {value}" for name, value in found.items())])
+
+
+@commands.command()
+@click.option("--shards", "directory", default="shards", type=click.Path(path_type=Path), help="Folder of the shards.")
+@json_option
+def report(directory: Path, as_json: bool) -> None:
+    """Show what became of every source file, from the manifests of finished splits."""
+    manifests = [load_manifest(manifest_path(directory, split)) for split in splits_in(directory)]
+    reports = manifest_reports(manifests)
+    _print(as_json, reports, [report_table(reports), *(line for entry in reports for line in report_lines(entry))])
 
 
 def decoder_line() -> str:

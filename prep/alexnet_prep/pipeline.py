@@ -1,8 +1,8 @@
 """The path: a source's archives become a split's shards, index and manifest."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,28 @@ import numpy as np
 from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
 from alexnet_prep.decoder import decoder_facts
 from alexnet_prep.engine import Engine
-from alexnet_prep.errors import SourceError
+from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.pixels import PixelRecipe
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
-from alexnet_prep.rundir import BUILD_DIRECTORY, bind_plan, check_space, locked_directory, remove_temporaries
+from alexnet_prep.rundir import bind_plan, check_space, locked_directory, remove_temporaries
 from alexnet_prep.source import Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.index import INDEX_DTYPE, save_index
-from alexnet_shards.manifest import Manifest, ShardFact, index_path, manifest_path, save_manifest
+from alexnet_shards.manifest import (
+    BUILD_DIRECTORY,
+    Manifest,
+    ShardFact,
+    index_path,
+    load_manifest,
+    manifest_path,
+    save_manifest,
+)
 
 # Mean length of a 256x256 photo at quality 95, 4:2:0, with its tar headers and label.
 SAMPLE_BYTES = 33_000
+HANG_SECONDS = 120.0
 SOURCE_CACHE_NAME = "source.npz"
 
 
@@ -149,3 +158,27 @@ def _save(request: ShardsRequest, images: SplitSource, sidecars: list[Sidecar], 
         report=report.manifest_entry(),
     )
     save_manifest(manifest_path(request.out, images.split), manifest)
+
+
+def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int) -> Iterator[ShardsRequest]:
+    """The requests that made the splits in `out`, to be made again: what is whole is kept, the rest is rebuilt.
+
+    Raises RunError for shards that alexnet-prep did not make.
+    """
+    for split in splits:
+        manifest = load_manifest(manifest_path(out, split))
+        if not manifest.recipe:
+            raise RunError(f"{out}: {split} was not made by alexnet-prep shards; repair it where it was made")
+        options = {field.name: manifest.recipe[field.name] for field in fields(PixelRecipe)}
+        yield ShardsRequest(
+            source=source,
+            out=out,
+            split=split,
+            edition="auto",
+            num_shards=len(manifest.shards),
+            workers=workers,
+            seed=manifest.seed,
+            label_order=manifest.label_order,
+            recipe=PixelRecipe(**options),
+            hang_seconds=HANG_SECONDS,
+        )

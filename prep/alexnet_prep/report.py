@@ -8,6 +8,8 @@ from rich.table import Table
 
 from alexnet_prep.build import Sidecar
 from alexnet_prep.split import SplitSource
+from alexnet_prep.verify import VerifyReport
+from alexnet_shards.manifest import Manifest
 
 SHOWN_ROWS = 20
 
@@ -127,3 +129,33 @@ def statistics_table(rows: Sequence[dict[str, Any]]) -> Table:
         figures = (row["rgb_mean"], row["axis_deviations"], row["angles_degrees"])
         table.add_row(row["source"], *(" ".join(f"{value:.1f}" for value in values) for values in figures))
     return table
+
+
+def verify_table(report: VerifyReport) -> Table:
+    """What verification found wrong, a row a shard or sample."""
+    table = Table(title=f"{len(report.bad)} findings", title_justify="left")
+    for name in ("shard", "key", "what is wrong"):
+        table.add_column(name, overflow="fold")
+    for entry in report.bad[:SHOWN_ROWS]:
+        table.add_row(entry.shard, entry.key or "", entry.reason)
+    return table
+
+
+def manifest_reports(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
+    """Reports of finished splits in the form of `SplitReport.as_json`, from their manifests."""
+    return [
+        {
+            "split": manifest.split,
+            "members": manifest.report.get("members", manifest.samples),
+            "written": manifest.samples,
+            "patched": len(manifest.report.get("patched", [])),
+            "dropped": manifest.report.get("dropped", []),
+            "converted": {kind: len(keys) for kind, keys in manifest.report.get("converted", {}).items()},
+            "shards": len(manifest.shards),
+            "bytes": sum(shard.bytes for shard in manifest.shards),
+            "classes_off_count": len(manifest.report.get("count_differences", [])),
+            "notes": manifest.report.get("notes", []),
+            "images_per_second": 0.0,
+        }
+        for manifest in manifests
+    ]

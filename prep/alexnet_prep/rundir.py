@@ -11,8 +11,8 @@ from typing import Any
 
 from alexnet_prep.errors import RunError
 from alexnet_shards.files import TEMPORARY_SUFFIX, write_atomic
+from alexnet_shards.manifest import BUILD_DIRECTORY
 
-BUILD_DIRECTORY = ".build"
 LOCK_NAME = ".lock"
 PLAN_NAME = "plan.json"
 

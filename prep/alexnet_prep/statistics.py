@@ -1,5 +1,6 @@
 """Statistics of shards: every sample decoded once, exact sums merged, and the published values beside ours."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from alexnet_prep.errors import RunError
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
 from alexnet_prep.samples import SampleError, decode_sample
+from alexnet_prep.worker import die_with_parent
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows
 from alexnet_shards.shardset import ShardSet, open_shards
@@ -77,7 +79,9 @@ def _run(shards: ShardSet, workers: int) -> Iterator[Moments]:
     ]
     rows = [np.array(shards.rows[start:end]) for start, end in jobs]
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)) or 1, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            max(1, min(workers, len(jobs))), get_context("spawn"), die_with_parent, (os.getpid(),)
+        ) as pool:
             for (start, _), outcome in zip(jobs, pool.map(sum_samples, [shards.paths] * len(jobs), rows), strict=True):
                 if isinstance(outcome, tuple):
                     place, reason = outcome

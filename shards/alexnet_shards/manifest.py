@@ -17,6 +17,7 @@ VERSION = 1
 SHARD_NAME = re.compile(r"(?P<split>.+)-(?P<number>\d+)\.tar")
 JPEG_SUFFIX = ".jpg"
 LABEL_SUFFIX = ".cls"
+BUILD_DIRECTORY = ".build"  # where alexnet-prep keeps what it needs to go on with an unfinished split
 
 
 @dataclass(frozen=True, kw_only=True)

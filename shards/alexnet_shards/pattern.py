@@ -36,24 +36,29 @@ def expand_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _expand_one(pattern: str) -> list[str]:
-    if RANGE.search(pattern):
-        return _expand_range(pattern)
-    if re.search(r"[{}<>]", pattern):
-        raise PatternError(f"{pattern!r}: unreadable shard pattern; expected a range like {{000..999}} or <000..999>")
-    if glob.has_magic(pattern) and not Path(pattern).is_file():
-        matches = sorted(glob.glob(pattern))
-        if not matches:
-            raise PatternError(
-                f"{pattern!r}: no file matches this glob; check the directory, or make shards with alexnet-prep shards"
-            )
-        return matches
-    return [pattern]
+    return [path for name in expand_ranges(pattern) for path in _expand_glob(name)]
 
 
-def _expand_range(pattern: str) -> list[str]:
+def _expand_glob(pattern: str) -> list[str]:
+    if not glob.has_magic(pattern) or Path(pattern).is_file():
+        return [pattern]
+    matches = sorted(glob.glob(pattern))
+    if not matches:
+        raise PatternError(
+            f"{pattern!r}: no file matches this glob; check the directory, or make shards with alexnet-prep shards"
+        )
+    return matches
+
+
+def expand_ranges(pattern: str) -> list[str]:
+    """Expand the numeric ranges of a pattern alone, without a look at any file; raises PatternError as above."""
     match = RANGE.search(pattern)
     if match is None:
-        return _expand_one(pattern)
+        if re.search(r"[{}<>]", pattern):
+            raise PatternError(
+                f"{pattern!r}: unreadable shard pattern; expected a range like {{000..999}} or <000..999>"
+            )
+        return [pattern]
     first, last = (match[1], match[2]) if match[1] is not None else (match[3], match[4])
     if int(last) < int(first):
         raise PatternError(f"{pattern!r}: the range runs backwards; expected {last}..{first}")
@@ -61,4 +66,4 @@ def _expand_range(pattern: str) -> list[str]:
         raise PatternError(f"{pattern!r}: the range names over {MAX_SHARDS:,} shards; expected fewer")
     head, tail = pattern[: match.start()], pattern[match.end() :]
     numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
-    return [path for number in numbers for path in _expand_range(f"{head}{number}{tail}")]
+    return [path for number in numbers for path in expand_ranges(f"{head}{number}{tail}")]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_shards.adopt import adopt_shards
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, load_index
 from alexnet_shards.manifest import (
     ClassFact,
     Manifest,
-    ShardFact,
     index_path,
     load_manifest,
     manifest_path,
@@ -68,16 +68,13 @@ class ShardSet:
 def open_shards(patterns: Sequence[str]) -> ShardSet:
     """Open the shards that `patterns` name (see alexnet_shards.pattern) by the manifest and index beside them.
 
-    Costs milliseconds: no tar is read. Raises PatternError where the pattern is bad, FormatError where a shard is
-    missing, of another size than its manifest says, of another class list, or its index is damaged.
+    Costs milliseconds, as no tar is read; shards that were made elsewhere get their manifest and index first (see
+    alexnet_shards.adopt). Raises PatternError where the pattern is bad, FormatError where a shard is missing, of another
+    size than its manifest says, of another class list, or its index is damaged.
     """
     paths = expand_patterns(patterns)
     groups = dict.fromkeys(split_of(path) for path in paths)
-    parts = [_open_split(directory, split, paths) for directory, split in groups]
-    first = parts[0]
-    for part in parts[1:]:
-        _check_same_classes(first, part)
-    return first if len(parts) == 1 else _joined(parts)
+    return join_sets([_open_split(directory, split, paths) for directory, split in groups])
 
 
 def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:
@@ -91,42 +88,45 @@ def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:
 
 def _open_split(directory: str, split: str, paths: Sequence[str]) -> ShardSet:
     """The chosen shards of one split: those of `paths` that lie in `directory` and belong to `split`."""
-    manifest = load_manifest(manifest_path(Path(directory), split))
-    chosen = {path.rpartition("/")[2]: path for path in paths if split_of(path) == (directory, split)}
-    numbers = [number for number, fact in enumerate(manifest.shards) if fact.name in chosen]
+    manifest_file, index_file = manifest_path(Path(directory), split), index_path(Path(directory), split)
+    if not manifest_file.exists() or not index_file.exists():
+        adopt_shards(Path(directory), split)
+    chosen = [path for path in paths if split_of(path) == (directory, split)]
+    with os.scandir(directory) as entries:
+        names = {path.rpartition("/")[2] for path in chosen}
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name in names}
+    return choose_shards(manifest_file, index_file, chosen, sizes)
+
+
+def choose_shards(manifest_file: Path, index_file: Path, chosen: Sequence[str], sizes: Mapping[str, int]) -> ShardSet:
+    """The shards at the paths or URLs `chosen`, all of the split of `manifest_file`, with its rows of `index_file`.
+
+    `sizes` are the bytes found of each file name; a name without size is not checked. Raises FormatError where
+    manifest, index and shards do not fit together.
+    """
+    manifest, rows = load_manifest(manifest_file), load_index(index_file)
+    path_of = {path.rpartition("/")[2]: path for path in chosen}
+    numbers = [number for number, fact in enumerate(manifest.shards) if fact.name in path_of]
     if len(numbers) != len(chosen):
         known = {fact.name for fact in manifest.shards}
-        alien = next(path for name, path in chosen.items() if name not in known)
-        raise FormatError(
-            f"{alien}: not in {manifest_path(Path(directory), split)}; make the index again with alexnet-prep index"
-        )
+        alien = next(path for name, path in path_of.items() if name not in known)
+        raise FormatError(f"{alien}: not in {manifest_file}; make the index again with alexnet-prep index")
     facts = tuple(manifest.shards[number] for number in numbers)
-    chosen_paths = tuple(chosen[fact.name] for fact in facts)
-    _check_sizes(directory, dict(zip(chosen_paths, facts, strict=True)))
-    index = index_path(Path(directory), split)
-    rows = load_index(index)
-    _check_rows(index, rows, manifest)
+    for fact in facts:
+        if sizes.get(fact.name, fact.bytes) != fact.bytes:
+            raise FormatError(
+                f"{path_of[fact.name]}: {sizes[fact.name]} bytes, expected {fact.bytes} by its manifest: truncated or "
+                "replaced; see what is damaged with alexnet-prep verify"
+            )
+    _check_rows(index_file, rows, manifest)
     if len(numbers) < len(manifest.shards):
-        rows = _choose(rows, numbers, len(manifest.shards))
+        rows = _choose_rows(rows, numbers, len(manifest.shards))
     return ShardSet(
-        paths=chosen_paths,
+        paths=tuple(path_of[fact.name] for fact in facts),
         rows=rows,
         manifest=replace(manifest, shards=facts),
         split_fingerprint=manifest.fingerprint(),
     )
-
-
-def _check_sizes(directory: str, facts: Mapping[str, ShardFact]) -> None:
-    """Raise FormatError unless the shards at the paths of `facts` have the sizes that their manifest says."""
-    with os.scandir(directory) as entries:
-        names = {fact.name for fact in facts.values()}
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name in names}
-    for path, fact in facts.items():
-        if sizes.get(fact.name) != fact.bytes:
-            raise FormatError(
-                f"{path}: {sizes.get(fact.name, 'no')} bytes, expected {fact.bytes} by its manifest: truncated or "
-                "replaced; see what is damaged with alexnet-prep verify"
-            )
 
 
 def _check_rows(index: Path, rows: IndexRows, manifest: Manifest) -> None:
@@ -146,7 +146,7 @@ def _check_rows(index: Path, rows: IndexRows, manifest: Manifest) -> None:
         )
 
 
-def _choose(rows: IndexRows, numbers: Sequence[int], num_shards: int) -> IndexRows:
+def _choose_rows(rows: IndexRows, numbers: Sequence[int], num_shards: int) -> IndexRows:
     """The rows of the shards `numbers`, renumbered by their places there."""
     place = np.full(num_shards, -1, np.int64)
     place[list(numbers)] = np.arange(len(numbers))
@@ -166,8 +166,12 @@ def _check_same_classes(first: ShardSet, other: ShardSet) -> None:
         )
 
 
-def _joined(parts: Sequence[ShardSet]) -> ShardSet:
-    """Several splits or directories as one set."""
+def join_sets(parts: Sequence[ShardSet]) -> ShardSet:
+    """Several splits or directories as one set; raises FormatError where their classes differ."""
+    if len(parts) == 1:
+        return parts[0]
+    for part in parts[1:]:
+        _check_same_classes(parts[0], part)
     rows, first_shard = [], 0
     for part in parts:
         moved = part.rows.copy()
