@@ -81,7 +81,7 @@ def test_words_of_two_expanded_patterns_are_told_apart() -> None:
 
 def test_mistakes_are_one_line(make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
-    words = ["--out", out, *SMALL]
+    words = ["--out", str(out), *SMALL]
     assert "no file matches" in failure(run(train_main, "--shards", "nowhere/train-*.tar", *words))
     assert "no such shard" in failure(run(train_main, "--shards", "nowhere/train-{000..999}.tar", *words))
     assert "unreadable shard pattern" in failure(run(train_main, "--shards", "shards/train-{0..}.tar", *words))

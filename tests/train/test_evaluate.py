@@ -25,7 +25,7 @@ def classifier(directory: Path, shards: ShardSet, seed: int) -> Classifier:
     model = AlexNet(recipe.model, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         blocks = torch.randint(-120, 120, (32, 3, 28, 28), generator=torch.Generator().manual_seed(0)).float()
-        model.fc8.bias -= model.eval()(torch.kron(blocks, torch.ones(8, 8))).mean(0)
+        model.fc8.bias.sub_(model.eval()(torch.kron(blocks, torch.ones(8, 8))).mean(0))
     stats = DeviceStats.from_stats(load_stats(directory / "stats.npz"))
     wnids = tuple(fact.wnid for fact in shards.classes)
     return Classifier(model=model, stats=stats, input=recipe.input, wnids=wnids)

@@ -39,7 +39,7 @@ def timeless(out_dir: Path) -> list[dict[str, Any]]:
 def tensors(path: Path) -> dict[str, torch.Tensor]:
     content = load_checkpoint(path)
     velocities = {f"velocity {key}": state["velocity"] for key, state in content["optimizer"]["state"].items()}
-    return content["model"] | velocities
+    return {**content["model"], **velocities}
 
 
 def assert_equal_ends(one: Path, other: Path) -> None:

@@ -4,6 +4,9 @@
 
 The window stays inside a tower: channels of different groups never normalise each other. The paper's formula does not
 divide alpha by size; its released configuration and torch do.
+
+On the CPU the C kernels do the work in one pass over memory; everywhere else, and under torch.compile, which fuses them
+itself, plain torch operations with the same results.
 """
 
 from collections.abc import Iterator
@@ -12,6 +15,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from alexnet_train.kernels import Kernels, fits, load_kernels
 
 
 class LocalResponseNorm(nn.Module):
@@ -26,7 +31,12 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float -> the same shape and type; the arithmetic is float32 whatever the type."""
         numbers = _Numbers(self.size, self.alpha / self.size, self.beta, self.k, self.groups)
-        y = _ChannelNorm.apply(x.float(), numbers)  # type: ignore[no-untyped-call]
+        values = x.float()
+        kernels = load_kernels() if fits(values, self.size, self.beta, x.shape[1] // self.groups) else None
+        if kernels is not None:
+            y = _CompiledChannelNorm.apply(values, numbers, kernels)  # type: ignore[no-untyped-call]
+        else:
+            y = _ChannelNorm.apply(values, numbers)  # type: ignore[no-untyped-call]
         return cast("Tensor", y).to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -46,9 +56,14 @@ class SameMapNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float -> the same shape and type; the arithmetic is float32 whatever the type."""
-        squares = x.float().square()
-        mean = nn.functional.avg_pool2d(squares, self.size, stride=1, padding=self.size // 2)
-        return (x.float() * inverse_power(mean.mul(self.alpha).add(self.k), self.beta)).to(x.dtype)
+        values = x.float()
+        kernels = load_kernels() if fits(values, self.size, self.beta, 1) else None
+        if kernels is not None:
+            numbers = _Numbers(self.size, self.alpha / self.size**2, self.beta, self.k, 1)
+            y = _CompiledSameMapNorm.apply(values, numbers, kernels)  # type: ignore[no-untyped-call]
+            return cast("Tensor", y).to(x.dtype)
+        mean = nn.functional.avg_pool2d(values.square(), self.size, stride=1, padding=self.size // 2)
+        return (values * inverse_power(mean.mul(self.alpha).add(self.k), self.beta)).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The numbers that print(model) shows."""
@@ -71,6 +86,40 @@ class _Numbers(NamedTuple):
     beta: float
     k: float
     groups: int
+
+
+class _CompiledChannelNorm(torch.autograd.Function):
+    """The channel norm by the C kernels; only x is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, numbers: _Numbers, kernels: Kernels) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.how = numbers, kernels
+        return kernels.channel_norm_forward(x, numbers.groups, numbers.alpha, numbers.k)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (numbers, kernels) = ctx.saved_tensors, ctx.how
+        grad_y = grads[0].contiguous(memory_format=torch.channels_last)
+        return kernels.channel_norm_backward(x, grad_y, numbers.groups, numbers.alpha, numbers.k), None, None
+
+
+class _CompiledSameMapNorm(torch.autograd.Function):
+    """The same-map norm by the C kernels; only x is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, numbers: _Numbers, kernels: Kernels) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.how = numbers, kernels
+        return kernels.same_map_forward(x, numbers.alpha, numbers.k)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (numbers, kernels) = ctx.saved_tensors, ctx.how
+        grad_y = grads[0].contiguous(memory_format=torch.channels_last)
+        return kernels.same_map_backward(x, grad_y, numbers.alpha, numbers.k), None, None
 
 
 class _ChannelNorm(torch.autograd.Function):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_train.kernels import load_kernels, same_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +52,25 @@ class MomentumSGD(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("closure; expected None: the rule needs one gradient a step")
         for group in self.param_groups:
-            rate, decay, momentum = group["rate"], group["weight_decay"], group["momentum"]
+            rate, momentum = group["rate"], group["momentum"]
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
                 if not state:
                     state["velocity"] = torch.zeros_like(parameter)
-                velocity = state["velocity"].mul_(momentum)
-                if decay:
-                    velocity.add_(parameter, alpha=-decay * rate)
-                velocity.add_(parameter.grad, alpha=-rate)
-                parameter.add_(velocity)
+                _update((parameter, state["velocity"], parameter.grad), momentum, rate, group["weight_decay"] * rate)
+
+
+def _update(tensors: tuple[Tensor, Tensor, Tensor], momentum: float, rate: float, decay: float) -> None:
+    """The rule on (weights, velocity, gradient) in place: one pass over memory by the C kernel where it applies."""
+    kernels = load_kernels() if same_layout(tensors) else None
+    if kernels is not None:
+        kernels.momentum_step(tensors, momentum, rate, decay)
+        return
+    weights, velocity, gradient = tensors
+    velocity.mul_(momentum).add_(weights, alpha=-decay).add_(gradient, alpha=-rate)
+    weights.add_(velocity)
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> MomentumSGD:
