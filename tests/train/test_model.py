@@ -42,7 +42,23 @@ def test_released_network_counts() -> None:
     assert sum(cost.multiply_adds for cost in costs[:5]) == 665_784_864
 
 
-def test_one_tower_counts() -> None:
+@pytest.mark.parametrize(
+    ("recipe", "parameters"),
+    [
+        ("paper", 60_965_224),
+        ("caffe", 60_965_224),
+        ("no-lrn", 60_965_224),
+        ("no-overlap", 60_965_224),
+        ("one-tower", 59_798_312),
+        ("torchvision", 61_100_840),
+    ],
+)
+def test_parameters_of_the_variants(recipe: str, parameters: int) -> None:
+    costs = layer_costs(seeded(replace(load_recipe(recipe).model, num_classes=1000)))
+    assert sum(cost.parameters for cost in costs) == parameters
+
+
+def test_ungrouped_counts() -> None:
     costs = layer_costs(seeded(released(towers=1)))
     assert sum(cost.parameters for cost in costs) == 62_378_344
     assert round(sum(cost.multiply_adds for cost in costs) / 1e6) == 1135
@@ -91,6 +107,12 @@ def restated(model: AlexNet, x: Tensor, *, paper: bool) -> Tensor:
     return functional.linear(x, model.fc8.weight, model.fc8.bias)
 
 
+VARIANTS: dict[str, dict[str, object]] = {
+    "released": {},
+    "caffe": {"lrn_per_tower": False, "lrn_k": 1.0},
+    "paper": {"lrn_alpha_over_size": False},
+}
+
 PAPER = {
     "after_conv1": ("relu", "lrn", "pool"),
     "after_conv2": ("relu", "lrn", "pool"),
@@ -115,6 +137,26 @@ def test_network_equals_its_restatement_with_gradients(paper: bool) -> None:
         scale = his.abs().max().item()
         assert scale > 0, name
         torch.testing.assert_close(mine, his, rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+def test_torchvisions_network() -> None:
+    """torchvision.models.alexnet written out, with our weights."""
+    model = seeded(replace(load_recipe("torchvision").model, num_classes=10, width=0.25)).eval()
+    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    want = functional.max_pool2d(functional.conv2d(x, model.conv1.weight, model.conv1.bias, 4, 2).relu(), 3, 2)
+    want = functional.max_pool2d(functional.conv2d(want, model.conv2.weight, model.conv2.bias, 1, 2).relu(), 3, 2)
+    for layer in (model.conv3, model.conv4, model.conv5):
+        want = functional.conv2d(want, layer.weight, layer.bias, 1, 1).relu()
+    want = functional.adaptive_avg_pool2d(functional.max_pool2d(want, 3, 2), 6).flatten(1)
+    want = model.fc8(model.fc7(model.fc6(want).relu()).relu())
+    torch.testing.assert_close(model(x), want, rtol=1e-4, atol=1e-6)
+
+
+def test_norms_of_the_variants() -> None:
+    norms = {name: AlexNet(small(**changes)).after_conv1 for name, changes in VARIANTS.items()}
+    assert "k=2.0, groups=2" in str(norms["released"])
+    assert "k=1.0, groups=1" in str(norms["caffe"])
+    assert "alpha=0.0005" in str(norms["paper"])
 
 
 def test_channels_last_gives_the_same_logits() -> None:

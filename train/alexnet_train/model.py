@@ -36,6 +36,7 @@ class ModelConfig:
     lrn_size: int
     lrn_alpha: float
     lrn_alpha_over_size: bool
+    lrn_per_tower: bool
     lrn_beta: float
     lrn_k: float
     same_map_size_px: int
@@ -165,10 +166,11 @@ def layer_costs(model: AlexNet) -> list[LayerCost]:
 
 
 def _behind(order: tuple[str, ...], config: ModelConfig) -> nn.Sequential:
+    groups = config.towers if config.lrn_per_tower else 1
     alpha = config.lrn_alpha if config.lrn_alpha_over_size else config.lrn_alpha * config.lrn_size
     stages = {
         "relu": nn.ReLU(),
-        "lrn": LocalResponseNorm(config.lrn_size, alpha, config.lrn_beta, config.lrn_k, groups=config.towers),
+        "lrn": LocalResponseNorm(config.lrn_size, alpha, config.lrn_beta, config.lrn_k, groups=groups),
         "same_map_norm": SameMapNorm(
             config.same_map_size_px, config.same_map_alpha, config.same_map_beta, config.same_map_k
         ),
