@@ -73,3 +73,9 @@ def test_every_module_has_its_tests() -> None:
 def test_no_subpackages_that_a_wheel_would_miss() -> None:
     for folder in ROOMS.values():
         assert not list(folder.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_readme_has_a_line_for_every_file(path: Path) -> None:
+    if path.name != "__init__.py":
+        assert f"| `{path.name}` |" in (ROOT / "README.md").read_text()

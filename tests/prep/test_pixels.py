@@ -49,8 +49,8 @@ def area_average(image_hwc: Pixels, height_px: int, width_px: int) -> Pixels:
         )
         return np.maximum(overlap, 0) * after / before
 
-    tall = np.einsum("oh,hwc->owc", weights(image_hwc.shape[0], height_px), image_hwc)
-    averaged: Pixels = np.einsum("pw,owc->opc", weights(image_hwc.shape[1], width_px), tall)
+    tall = np.tensordot(weights(image_hwc.shape[0], height_px), image_hwc, 1)
+    averaged: Pixels = np.matmul(weights(image_hwc.shape[1], width_px), tall)
     return averaged
 
 

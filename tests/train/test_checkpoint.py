@@ -20,7 +20,15 @@ from alexnet_train.checkpoint import (
 def content() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     model = {"conv1.weight": torch.randn(8, 3, 5, 5, generator=generator)}
-    return {"recipe": {"name": "x"}, "model": model, "stats": {}, "classes": ["n1"], "step": 7, "epoch": 1}
+    return {
+        "recipe": {"name": "x"},
+        "model": model,
+        "stats": {},
+        "classes": ["n1"],
+        "words": ["a"],
+        "step": 7,
+        "epoch": 1,
+    }
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.child import ChildLoader
 from alexnet_train.loader import Job, LoaderConfig, ThreadLoader
+from alexnet_train.reader import LocalShards
 from alexnet_train.stream import Stream, StreamConfig
 
 TRAINER = """
@@ -43,7 +44,9 @@ def pattern(tmp_path_factory: pytest.TempPathFactory, make_shards: Callable[...,
 
 
 def config_of(shards: ShardSet) -> LoaderConfig:
-    return LoaderConfig(paths=shards.paths, num_slots=2, slot_shape=(17, 256, 256, 3), threads=2, check_crc=True)
+    return LoaderConfig(
+        source=LocalShards(shards.paths), num_slots=2, slot_shape=(17, 256, 256, 3), threads=2, check_crc=True
+    )
 
 
 def children_of(pid: int) -> list[int]:
@@ -132,16 +135,14 @@ def own_memory() -> list[str]:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_whatever_ends_the_parent_nothing_is_left(pattern: str, ending: str) -> None:
     """The child ends with its parent: also if the parent is killed, or a fork of it keeps the pipe open."""
-    shared_before = sorted(path.name for path in Path("/dev/shm").iterdir())
     program = [sys.executable, "-c", TRAINER.format(then=ENDINGS[ending]), pattern]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as trainer:
         assert trainer.stdout is not None
         assert trainer.stdout.readline() == b"streaming\n"
-        loaders = (
-            [child for child in children_of(trainer.pid) if is_loader(child)] if ending in ("SIGKILL", "forked") else []
-        )
+        killed = ending in ("SIGKILL", "forked")
+        loaders = [child for child in children_of(trainer.pid) if is_loader(child)] if killed else []
         forks = [child for child in children_of(trainer.pid) if child not in loaders] if ending == "forked" else []
         try:
             if ending.startswith("SIG"):
@@ -155,7 +156,7 @@ def test_whatever_ends_the_parent_nothing_is_left(pattern: str, ending: str) -> 
             for pid in forks:
                 os.kill(pid, signal.SIGKILL)
     assert not session_members(trainer.pid, forks)
-    assert sorted(path.name for path in Path("/dev/shm").iterdir()) == shared_before
+    assert not [path for path in Path("/dev/shm").iterdir() if "alexnet" in path.name]
     with Stream(open_shards([pattern]), StreamConfig(batch_size=2, seed=1, child_process=True)) as stream:
         assert len(next(stream.epoch()).rows) == 2
 

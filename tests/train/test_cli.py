@@ -51,6 +51,20 @@ def test_train_then_eval(make_run: Callable[..., str], tmp_path: Path) -> None:
             assert (found["top1_error"], found["top5_error"]) == (record["val_top1_error"], record["val_top5_error"])
 
 
+def test_an_ensemble_and_the_worst_classes(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern, paths = make_run(tmp_path / "shards"), []
+    for seed in ("1", "2"):
+        words = [*SMALL, "--set", f"seed={seed}", "--out", str(tmp_path / seed), "--json"]
+        paths += ["--checkpoint", json.loads(run(train_main, "--shards", pattern, *words).stdout)["checkpoint"]]
+    val = f"{tmp_path}/shards/val-*.tar"
+    result = run(eval_main, *paths, "--shards", val, "--views", "1", "--worst", "3", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["images"] == 11
+    assert 1 <= len(found["worst"]) <= 3
+    assert found["worst"][0].keys() == {"wnid", "words", "images", "top1_error", "taken_for"}
+
+
 def test_text_results(make_run: Callable[..., str], tmp_path: Path) -> None:
     trained = run(train_main, "--shards", make_run(tmp_path / "shards"), *SMALL, "--out", tmp_path / "run")
     assert trained.exit_code == 0

@@ -27,8 +27,7 @@ def classifier(directory: Path, shards: ShardSet, seed: int) -> Classifier:
         blocks = torch.randint(-120, 120, (32, 3, 28, 28), generator=torch.Generator().manual_seed(0)).float()
         model.fc8.bias.sub_(model.eval()(torch.kron(blocks, torch.ones(8, 8))).mean(0))
     stats = DeviceStats.from_stats(load_stats(directory / "stats.npz"))
-    wnids = tuple(fact.wnid for fact in shards.classes)
-    return Classifier(model=model, stats=stats, input=recipe.input, wnids=wnids)
+    return Classifier(model=model, stats=stats, input=recipe.input, classes=shards.classes)
 
 
 def plain_counts(directory: Path, shards: ShardSet, networks: list[Classifier], views: int) -> tuple[int, int]:
@@ -65,6 +64,8 @@ def test_counts_equal_a_plain_loop(views: int, networks: int, make_run: Callable
     result = evaluate(classifiers, shards, views=views, batch_size=4, on_images=seen.append)
     assert (result.top1_wrong, result.top5_wrong) == plain_counts(tmp_path, shards, classifiers, views)
     assert (result.images, result.views, sum(seen)) == (11, views, 11)
+    assert result.confusion.sum(1).tolist() == np.bincount(shards.labels, minlength=7).tolist()
+    assert result.confusion.trace() == 11 - result.top1_wrong
     assert result.top1_wrong > 0
 
 
@@ -94,7 +95,7 @@ def test_other_classes_and_private_labels_are_refused(make_run: Callable[..., st
     shards = open_shards([f"{tmp_path}/val-*.tar"])
     one = classifier(tmp_path, shards, 0)
     with pytest.raises(AlexnetError, match="not the checkpoint's 2"):
-        evaluate([replace(one, wnids=("n1", "n2"))], shards, views=1, batch_size=4)
+        evaluate([replace(one, classes=one.classes[:2])], shards, views=1, batch_size=4)
     rows = np.load(tmp_path / "val.index.npy")
     rows["label"] = -1
     np.save(tmp_path / "val.index.npy", rows)

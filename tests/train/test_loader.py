@@ -8,6 +8,7 @@ import pytest
 
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.loader import Job, LoaderConfig, SampleLoader, ThreadLoader
+from alexnet_train.reader import LocalShards
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory, make_shards: Callable[..., 
 
 def config_of(shards: ShardSet, batch_size: int = 50, height_px: int = 224, num_slots: int = 3) -> LoaderConfig:
     shape = (batch_size, height_px, height_px, 3)
-    return LoaderConfig(paths=shards.paths, num_slots=num_slots, slot_shape=shape, threads=3, check_crc=True)
+    return LoaderConfig(
+        source=LocalShards(shards.paths), num_slots=num_slots, slot_shape=shape, threads=3, check_crc=True
+    )
 
 
 def crop_job(shards: ShardSet, rows: list[int], seed: int = 0) -> Job:
@@ -28,7 +31,7 @@ def crop_job(shards: ShardSet, rows: list[int], seed: int = 0) -> Job:
 
 def test_crops_are_slices_of_whole_images(shards: ShardSet) -> None:
     rows = list(range(50))[::-1]
-    job, samples = crop_job(shards, rows), SampleLoader(shards.paths, check_crc=True)
+    job, samples = crop_job(shards, rows), SampleLoader(LocalShards(shards.paths), check_crc=True)
     whole_nhwc, crops_nhwc = np.zeros((50, 256, 256, 3), np.uint8), np.zeros((50, 224, 224, 3), np.uint8)
     assert samples.load(Job(rows=shards.rows[rows]), 0, 50, whole_nhwc).failures == ()
     assert samples.load(job, 0, 50, crops_nhwc).failures == ()
@@ -41,7 +44,7 @@ def test_crops_are_slices_of_whole_images(shards: ShardSet) -> None:
 
 def test_jobs_land_in_their_slots(shards: ShardSet) -> None:
     """Three jobs at once, of three sizes, equal one thread's work; the rest of a slot is not touched."""
-    loader, samples = ThreadLoader(config_of(shards)), SampleLoader(shards.paths, check_crc=True)
+    loader, samples = ThreadLoader(config_of(shards)), SampleLoader(LocalShards(shards.paths), check_crc=True)
     jobs = [crop_job(shards, list(range(first, last)), first) for first, last in ((0, 50), (7, 8), (20, 37))]
     for slot, job in enumerate(jobs):
         loader.slots[slot][:] = 77
@@ -80,8 +83,8 @@ def test_without_crc_a_changed_checksum_passes(shards: ShardSet) -> None:
     job = crop_job(shards, [1, 2])
     job.rows["crc32"] += 1
     images_nhwc = np.zeros((2, 224, 224, 3), np.uint8)
-    assert len(SampleLoader(shards.paths, check_crc=True).load(job, 0, 2, images_nhwc).failures) == 2
-    assert SampleLoader(shards.paths, check_crc=False).load(job, 0, 2, images_nhwc).failures == ()
+    assert len(SampleLoader(LocalShards(shards.paths), check_crc=True).load(job, 0, 2, images_nhwc).failures) == 2
+    assert SampleLoader(LocalShards(shards.paths), check_crc=False).load(job, 0, 2, images_nhwc).failures == ()
 
 
 def test_nothing_writes_after_a_cancel(shards: ShardSet) -> None:
@@ -98,7 +101,7 @@ def test_nothing_writes_after_a_cancel(shards: ShardSet) -> None:
 
 
 def test_a_missing_shard_is_a_failure_of_its_samples(shards: ShardSet, tmp_path: Path) -> None:
-    samples = SampleLoader((shards.paths[0], str(tmp_path / "gone.tar")), check_crc=True)
+    samples = SampleLoader(LocalShards((shards.paths[0], str(tmp_path / "gone.tar"))), check_crc=True)
     report = samples.load(crop_job(shards, [29, 30]), 0, 2, np.zeros((2, 224, 224, 3), np.uint8))
     assert [place for place, _ in report.failures] == [1]
     samples.close()

@@ -4,10 +4,12 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from alexnet_train.metrics import EvalResult, MetricsLog, Tally, label_ranks, read_metrics
+from alexnet_shards.manifest import ClassFact
+from alexnet_train.metrics import EvalResult, MetricsLog, Tally, label_ranks, read_metrics, worst_classes
 
 
 def test_label_ranks_equal_sorting() -> None:
@@ -36,9 +38,26 @@ def test_tally_means_and_state() -> None:
 
 
 def test_eval_result() -> None:
-    result = EvalResult(images=200, views=10, top1_wrong=50, top5_wrong=3)
+    result = EvalResult(images=200, views=10, top1_wrong=50, top5_wrong=3, confusion=np.zeros((2, 2), np.int64))
     assert (result.top1_error, result.top5_error) == (0.25, 0.015)
-    assert result.as_dict().keys() >= {"images", "views", "top1_error", "top5_error"}
+    assert result.as_dict().keys() == {"images", "views", "top1_wrong", "top5_wrong", "top1_error", "top5_error"}
+    json.dumps(result.as_dict())
+
+
+def test_worst_classes() -> None:
+    confusion = np.array([[5, 0, 0, 0], [2, 1, 7, 0], [1, 0, 3, 0], [0, 0, 0, 0]])
+    result = EvalResult(images=19, views=1, top1_wrong=10, top5_wrong=0, confusion=confusion)
+    classes = [ClassFact(wnid=f"n{label}", words=f"thing {label}") for label in range(4)]
+    worst = worst_classes(result, classes, 10)
+    assert [one["wnid"] for one in worst] == ["n1", "n2"]  # n0 is never wrong, n3 has no images
+    assert worst[0] == {
+        "wnid": "n1",
+        "words": "thing 1",
+        "images": 10,
+        "top1_error": 0.9,
+        "taken_for": {"wnid": "n2", "words": "thing 2", "images": 7},
+    }
+    assert worst_classes(result, classes, 1) == worst[:1]
 
 
 def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:

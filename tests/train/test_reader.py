@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_train.reader import BadSampleError, ShardFiles, check_crc32, decode_into
+from alexnet_train.reader import BadSampleError, LocalShards, ShardFiles, check_crc32, decode_into
 
 
 @pytest.fixture
@@ -25,6 +25,14 @@ def files(tmp_path: Path) -> list[str]:
     return paths
 
 
+class FewShards(LocalShards):
+    """Shards of which six may be open at once."""
+
+    @property
+    def max_open(self) -> int:
+        return 6
+
+
 def open_descriptors(directory: Path) -> int:
     links = []
     for entry in Path("/proc/self/fd").iterdir():
@@ -34,7 +42,7 @@ def open_descriptors(directory: Path) -> int:
 
 
 def test_many_threads_few_files(tmp_path: Path, files: list[str]) -> None:
-    shards, most, wrong = ShardFiles(files, max_open=6), [0], []
+    shards, most, wrong = ShardFiles(FewShards(tuple(files))), [0], []
     contents = [Path(path).read_bytes() for path in files]
 
     def work(seed: int) -> None:
@@ -57,7 +65,7 @@ def test_many_threads_few_files(tmp_path: Path, files: list[str]) -> None:
 
 
 def test_short_and_missing(tmp_path: Path, files: list[str]) -> None:
-    shards = ShardFiles([*files, str(tmp_path / "missing")])
+    shards = ShardFiles(LocalShards((*files, str(tmp_path / "missing"))))
     with pytest.raises(BadSampleError, match="ends at byte 5000, expected 5001"):
         shards.read(3, 4990, 11)
     with pytest.raises(BadSampleError, match="cannot be opened"):
@@ -67,7 +75,7 @@ def test_short_and_missing(tmp_path: Path, files: list[str]) -> None:
 
 
 def test_a_shard_that_shrinks_is_an_error(files: list[str]) -> None:
-    shards = ShardFiles(files)
+    shards = ShardFiles(LocalShards(tuple(files)))
     assert len(shards.read(0, 4000, 1000)) == 1000
     os.truncate(files[0], 100)
     with pytest.raises(BadSampleError, match="truncated"):
