@@ -14,7 +14,7 @@ from alexnet_shards.files import atomic_file
 FORMAT = "alexnet-checkpoint"
 VERSION = 1
 NAME = re.compile(r"step-(\d+)\.pt")
-KEYS = frozenset({"recipe", "model", "stats", "classes", "step", "epoch"})
+KEYS = frozenset({"recipe", "model", "stats", "classes", "words", "step", "epoch"})
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:

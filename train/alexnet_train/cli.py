@@ -14,6 +14,7 @@ from alexnet_shards.manifest import split_of
 from alexnet_train.dryrun import dry_run
 from alexnet_train.evaluate import evaluate, load_classifier
 from alexnet_train.loop import RunConfig, fit
+from alexnet_train.metrics import worst_classes
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
 from alexnet_train.shardset import open_shards
@@ -55,24 +56,34 @@ def train_main(**options: Any) -> None:
 
 
 @click.command()
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of RUN/checkpoints; several times: their probabilities are averaged.",
+)
 @click.option("--shards", required=True, help="Shards to evaluate on: a path, a glob or a range.")
 @click.option("--views", type=click.Choice(["1", "10"]), default="10", show_default=True, help="Crops of each image.")
+@click.option("--worst", type=click.IntRange(0), default=0, help="List so many classes with the highest error.")
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Images at once.")
 @DEVICE
 @AS_JSON
 @EXTRA_PATHS
 def eval_main(**options: Any) -> None:
-    """Top-1 and top-5 errors of a checkpoint, each image once, probabilities averaged over the views."""
+    """Top-1 and top-5 errors, each image once, probabilities averaged over views and checkpoints."""
 
     def work() -> dict[str, Any]:
-        classifier = load_classifier(options["checkpoint"], choose_device(options["device"]))
+        device = choose_device(options["device"])
+        classifiers = [load_classifier(path, device) for path in options["checkpoints"]]
         shards = open_shards([options["shards"], *options["more_shards"]])
         views, batch_size = int(options["views"]), options["batch_size"]
         with RunProgress("evaluate", "images") as progress:
             progress.start(shards.num_samples)
-            result = evaluate([classifier], shards, views=views, batch_size=batch_size, on_images=progress.advance)
-        return result.as_dict()
+            result = evaluate(classifiers, shards, views=views, batch_size=batch_size, on_images=progress.advance)
+        worst = worst_classes(result, shards.classes, options["worst"])
+        return result.as_dict() | ({"worst": worst} if options["worst"] else {})
 
     _finish(work, options["as_json"])
 

@@ -1,5 +1,6 @@
 """Top-1 and top-5 errors: every image once, softmax probabilities averaged over views and networks (paper section 6)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
+from alexnet_shards.manifest import ClassFact
 from alexnet_train.augment import DeviceStats, InputConfig, view_inputs
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.metrics import EvalResult, label_ranks
@@ -26,7 +28,7 @@ class Classifier:
     model: torch.nn.Module
     stats: DeviceStats
     input: InputConfig
-    wnids: tuple[str, ...]
+    classes: tuple[ClassFact, ...]
 
     @torch.no_grad()
     def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
@@ -47,7 +49,10 @@ def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> 
     model = AlexNet(recipe.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.load_state_dict(content["model"])
     stats = DeviceStats(**{name: tensor.to(device) for name, tensor in content["stats"].items()})
-    return Classifier(model=model, stats=stats, input=recipe.input, wnids=tuple(content["classes"]))
+    classes = tuple(
+        ClassFact(wnid=wnid, words=words) for wnid, words in zip(content["classes"], content["words"], strict=True)
+    )
+    return Classifier(model=model, stats=stats, input=recipe.input, classes=classes)
 
 
 def evaluate(
@@ -68,23 +73,36 @@ def evaluate(
         batch_size=batch_size, seed=0, shuffle=False, crop=False, last="keep", pin_memory=device.type == "cuda"
     )
     wrong = torch.zeros(2, dtype=torch.int64, device=device)
+    confusion: Tensor | None = None
     with Stream(shards, config) as stream:
         for batch in stream.epoch(device):
             scores = torch.stack([one.probabilities(batch.images_nhwc, views) for one in classifiers]).mean(0)
-            ranks = label_ranks(scores, batch.labels)[batch.valid]
+            ranks = label_ranks(scores, batch.labels)
             wrong += torch.stack([(ranks > 0).sum(), (ranks >= 5).sum()])
-            on_images(int(batch.valid.sum()))
+            num_classes = scores.shape[1]
+            pairs = torch.bincount(batch.labels * num_classes + scores.argmax(1), minlength=num_classes**2)
+            confusion = pairs if confusion is None else confusion + pairs
+            on_images(len(batch.labels))
     top1_wrong, top5_wrong = wrong.tolist()
-    return EvalResult(images=shards.num_samples, views=views, top1_wrong=top1_wrong, top5_wrong=top5_wrong)
+    counts = torch.zeros(0) if confusion is None else confusion
+    side = math.isqrt(len(counts))
+    return EvalResult(
+        images=shards.num_samples,
+        views=views,
+        top1_wrong=top1_wrong,
+        top5_wrong=top5_wrong,
+        confusion=counts.reshape(side, side).cpu().numpy(),
+    )
 
 
 def check_classes(classifiers: Sequence[Classifier], shards: ShardSet) -> None:
     """Raise AlexnetError unless `shards` have labels of the classes that all the classifiers know."""
     wnids = tuple(fact.wnid for fact in shards.classes)
     for classifier in classifiers:
-        if classifier.wnids != wnids:
+        known = tuple(fact.wnid for fact in classifier.classes)
+        if known != wnids:
             raise AlexnetError(
-                f"{shards.paths[0]}: {len(wnids)} classes that are not the checkpoint's {len(classifier.wnids)}; "
+                f"{shards.paths[0]}: {len(wnids)} classes that are not the checkpoint's {len(known)}; "
                 "evaluate on shards of the class list that it was trained on"
             )
     if bool((shards.labels == NO_LABEL).any()):

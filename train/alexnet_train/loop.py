@@ -187,8 +187,8 @@ class Trainer:
         """One-view errors on the validation shards, None where there are none."""
         if self.data.val is None:
             return {"val_top1_error": None, "val_top5_error": None}
-        wnids = tuple(fact.wnid for fact in self.data.train.classes)
-        classifier = Classifier(model=self.model, stats=self.stats, input=self.recipe.input, wnids=wnids)
+        classes = self.data.train.classes
+        classifier = Classifier(model=self.model, stats=self.stats, input=self.recipe.input, classes=classes)
         result = evaluate([classifier], self.data.val, views=1, batch_size=self.recipe.train.validation_batch_size)
         return {"val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
 

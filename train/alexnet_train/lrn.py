@@ -9,7 +9,6 @@ On the CPU the C kernels do the work in one pass over memory; everywhere else, a
 itself, plain torch operations with the same results.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -35,9 +34,8 @@ class LocalResponseNorm(nn.Module):
         kernels = load_kernels() if fits(values, self.size, self.beta, x.shape[1] // self.groups) else None
         if kernels is not None:
             y = _CompiledChannelNorm.apply(values, numbers, kernels)  # type: ignore[no-untyped-call]
-        else:
-            y = _ChannelNorm.apply(values, numbers)  # type: ignore[no-untyped-call]
-        return cast("Tensor", y).to(x.dtype)
+            return cast("Tensor", y).to(x.dtype)
+        return _channel_norm(values, numbers).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The numbers that print(model) shows."""
@@ -88,6 +86,18 @@ class _Numbers(NamedTuple):
     groups: int
 
 
+def _channel_norm(x: Tensor, numbers: _Numbers) -> Tensor:
+    """The channel norm of (N, C, H, W) in operations that every device, torch.compile and ONNX know."""
+    half, channels = numbers.size // 2, x.shape[1] // numbers.groups
+    values = x.unflatten(1, (numbers.groups, channels))  # type: ignore[no-untyped-call]
+    squares = nn.functional.pad(values.square(), (0, 0, 0, 0, half, half))
+    total = squares[:, :, :channels]
+    for shift in range(1, numbers.size):
+        total = total + squares[:, :, shift : shift + channels]
+    normed: Tensor = (values * inverse_power(total * numbers.alpha + numbers.k, numbers.beta)).flatten(1, 2)
+    return normed
+
+
 class _CompiledChannelNorm(torch.autograd.Function):
     """The channel norm by the C kernels; only x is kept for the backward pass."""
 
@@ -120,62 +130,3 @@ class _CompiledSameMapNorm(torch.autograd.Function):
         (x,), (numbers, kernels) = ctx.saved_tensors, ctx.how
         grad_y = grads[0].contiguous(memory_format=torch.channels_last)
         return kernels.same_map_backward(x, grad_y, numbers.alpha, numbers.k), None, None
-
-
-class _ChannelNorm(torch.autograd.Function):
-    """One norm over (N, C, H, W) float32: x and d are kept for the backward pass, nothing else.
-
-    backward, with t = grad * d**-beta:  grad_x = t - 2 * alpha * beta * x * window_sum(t * x / d)
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, numbers: _Numbers) -> Tensor:
-        x = _dense(x)
-        y, d = torch.empty_like(x), torch.empty_like(x)
-        for x_part, y_part, d_part in _parts(numbers.groups, x, y, d):
-            _window_sum(x_part.square(), numbers.size, d_part)
-            d_part.mul_(numbers.alpha).add_(numbers.k)
-            torch.mul(x_part, inverse_power(d_part, numbers.beta), out=y_part)
-        ctx.save_for_backward(x, d)
-        ctx.numbers = numbers
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        x, d = ctx.saved_tensors
-        numbers: _Numbers = ctx.numbers
-        grad = grads[0].contiguous(memory_format=_memory_format(x))
-        grad_x = torch.empty_like(x)
-        for x_part, d_part, g_part, out in _parts(numbers.groups, x, d, grad, grad_x):
-            t = g_part * inverse_power(d_part, numbers.beta)
-            _window_sum((t * x_part).div_(d_part), numbers.size, out)
-            out.mul_(x_part).mul_(-2 * numbers.alpha * numbers.beta).add_(t)
-        return grad_x, None
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def _dense(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=_memory_format(x))
-
-
-def _parts(groups: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of one image of each tensor with its channels split in (groups, channels of a group), in their layout.
-
-    One image at a time: a conv1 output of one image fits the second-level cache, that of a batch does not.
-    """
-    views = [tensor.unflatten(1, (groups, tensor.shape[1] // groups)) for tensor in tensors]  # type: ignore[no-untyped-call]
-    return zip(*(view.unbind(0) for view in views), strict=True)
-
-
-def _window_sum(values: Tensor, size: int, out: Tensor) -> None:
-    """out[:, c] = sum of values[:, c - size // 2 ... c + size // 2], for (groups, channels, H, W)."""
-    out.copy_(values)
-    channels = values.shape[1]
-    for shift in range(1, min(size // 2, channels - 1) + 1):
-        out[:, shift:] += values[:, :-shift]
-        out[:, :-shift] += values[:, shift:]

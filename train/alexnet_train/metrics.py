@@ -1,15 +1,18 @@
 """metrics.jsonl, sums over steps that survive a checkpoint, and how a ranked list is right or wrong."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from alexnet_shards.files import write_atomic
+from alexnet_shards.manifest import ClassFact
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
@@ -57,12 +60,16 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalResult:
-    """Exact counts of one evaluation; errors are fractions."""
+    """Exact counts of one evaluation; errors are fractions.
+
+    `confusion` (classes, classes) int64 counts images by their label (row) and the best-scored class (column).
+    """
 
     images: int
     views: int
     top1_wrong: int
     top5_wrong: int
+    confusion: npt.NDArray[np.int64]
 
     @property
     def top1_error(self) -> float:
@@ -76,7 +83,32 @@ class EvalResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Counts and errors for JSON."""
-        return asdict(self) | {"top1_error": self.top1_error, "top5_error": self.top5_error}
+        counts = {name: value for name, value in vars(self).items() if name != "confusion"}
+        return counts | {"top1_error": self.top1_error, "top5_error": self.top5_error}
+
+
+def worst_classes(result: EvalResult, classes: Sequence[ClassFact], count: int) -> list[dict[str, Any]]:
+    """The `count` classes with the highest top-1 error among those that have images, and what they are taken for."""
+    images = result.confusion.sum(1)
+    wrong = images - result.confusion.diagonal()
+    errors = np.where(images > 0, wrong / np.maximum(images, 1), -1.0)
+    worst = []
+    for label in np.argsort(-errors, kind="stable")[:count]:
+        mistaken = result.confusion[label].copy()
+        mistaken[label] = 0
+        other = int(mistaken.argmax())
+        if images[label] and mistaken[other]:
+            fact, taken = classes[label], classes[other]
+            worst.append(
+                {
+                    "wnid": fact.wnid,
+                    "words": fact.words,
+                    "images": int(images[label]),
+                    "top1_error": float(errors[label]),
+                    "taken_for": {"wnid": taken.wnid, "words": taken.words, "images": int(mistaken[other])},
+                }
+            )
+    return worst
 
 
 class MetricsLog:
