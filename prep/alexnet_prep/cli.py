@@ -25,8 +25,8 @@ from alexnet_prep.sample import SampleRequest, draw_source
 from alexnet_prep.verify import splits_in
 from alexnet_prep.verify import verify as verify_splits
 from alexnet_shards.adopt import adopt_shards, read_classes
-from alexnet_shards.errors import AlexnetError
-from alexnet_shards.manifest import load_manifest, manifest_path
+from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.manifest import load_manifest, manifest_path, split_of
 from alexnet_shards.pattern import expand_patterns
 
 STATUS_INTERRUPTED = 130
@@ -198,15 +198,18 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
 @json_option
 def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
     """Write index and manifest for shards made elsewhere, beside them."""
-    paths = expand_patterns((*patterns, *more))
+    places = sorted({split_of(path) for path in expand_patterns((*patterns, *more))})
+    if len(places) != 1:
+        raise FormatError(f"{patterns[0]}: the pattern names {len(places)} splits or directories; index one at a time")
+    directory, split = Path(places[0][0]), places[0][1]
     facts = read_classes(classes) if classes is not None else None
+    total, done = len(list(directory.glob(f"{split}-*.tar"))), count(1)
     with counting("index", Console(stderr=True)) as progress:
-        done = count(1)
         workers = options["workers"] or available_cpus()
-        manifest = adopt_shards(paths, facts, workers, lambda _: progress(next(done), len(paths)))
+        manifest = adopt_shards(directory, split, workers, lambda _: progress(next(done), total), facts)
     found = {
         "split": manifest.split,
-        "shards": len(paths),
+        "shards": len(manifest.shards),
         "samples": manifest.samples,
         "classes": len(manifest.classes),
     }
