@@ -1,8 +1,11 @@
 """The chosen shards: their paths, index rows, labels and classes, checked against the manifest when they are opened."""
 
+import fcntl
 import functools
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from alexnet_shards.manifest import (
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.stats import Stats
 from alexnet_shards.tar import walk_tar
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +67,7 @@ class ShardSet:
         """ "SHARD, KEY" of the sample of an index row, for messages; the key is looked up in the tar."""
         entry = self.rows[row]
         path = self.paths[int(entry["shard"])]
-        return f"{path}, {_member_at(path, int(entry['offset']))}"
+        return f"{path}, {member_at(path, int(entry['offset']))}"
 
 
 def open_shards(patterns: Sequence[str]) -> ShardSet:
@@ -90,12 +95,37 @@ def _open_split(directory: str, split: str, paths: Sequence[str]) -> ShardSet:
     """The chosen shards of one split: those of `paths` that lie in `directory` and belong to `split`."""
     manifest_file, index_file = manifest_path(Path(directory), split), index_path(Path(directory), split)
     if not manifest_file.exists() or not index_file.exists():
-        adopt_shards(Path(directory), split)
+        _adopt_once(Path(directory), split)
     chosen = [path for path in paths if split_of(path) == (directory, split)]
     with os.scandir(directory) as entries:
         names = {path.rpartition("/")[2] for path in chosen}
         sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name in names}
     return choose_shards(manifest_file, index_file, chosen, sizes)
+
+
+def _adopt_once(directory: Path, split: str) -> None:
+    """Make the manifest and index of shards made elsewhere; processes that ask at once wait for the first."""
+    with _locked(directory):
+        if manifest_path(directory, split).exists() and index_path(directory, split).exists():
+            return
+        if not os.access(directory, os.W_OK):
+            raise FormatError(
+                f"{directory}: no manifest and index of {split} beside the shards, and the directory cannot be written; "
+                "run alexnet-prep index where it can"
+            )
+        LOGGER.warning("%s: no manifest and index of %s; reading its shards once to make them", directory, split)
+        adopt_shards(directory, split)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which the system gives back when its owner ends, however it ends."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def choose_shards(manifest_file: Path, index_file: Path, chosen: Sequence[str], sizes: Mapping[str, int]) -> ShardSet:
@@ -188,7 +218,7 @@ def join_sets(parts: Sequence[ShardSet]) -> ShardSet:
     )
 
 
-def _member_at(path: str, offset: int) -> str:
+def member_at(path: str, offset: int) -> str:
     """Name of the member whose data starts at `offset`, without its suffix, or where it is if the tar is damaged."""
     try:
         with Path(path).open("rb") as file:

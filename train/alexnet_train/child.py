@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -60,19 +61,22 @@ class ChildLoader:
     def wait(self, slot: int) -> JobReport:
         """Wait for the job of a slot; jobs end in the order of submission. Raises AlexnetError if the child has died."""
         while True:
-            report: JobReport
+            report: JobReport | AlexnetError
             try:
                 ended, report = self._connection.recv()
             except (EOFError, OSError) as error:
                 raise self._death() from error
             self._under_way.discard(ended)
+            if isinstance(report, AlexnetError):
+                raise report
             if ended == slot:
                 return report
 
     def cancel(self, slot: int) -> None:
         """Drop the job of a slot; when this returns, nothing writes to the slot."""
-        if slot in self._under_way and not self._connection.closed:
-            self.wait(slot)
+        while slot in self._under_way and not self._connection.closed:
+            with suppress(AlexnetError):  # the job that failed has been reported, or the child has died
+                self.wait(slot)
 
     def close(self) -> None:
         """End the child; it holds nothing that must be saved."""
@@ -142,7 +146,11 @@ def main(arguments: Sequence[str]) -> None:
     threading.Thread(target=_receive, args=(connection, loader, submitted), daemon=True).start()
     while True:
         slot = submitted.get()
-        connection.send((slot, loader.wait(slot)))
+        try:
+            report: JobReport | AlexnetError = loader.wait(slot)
+        except AlexnetError as error:
+            report = error
+        connection.send((slot, report))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from alexnet_shards.index import IndexRows
 from alexnet_shards.stats import IMAGE_PX
-from alexnet_train.reader import BadSampleError, ShardFiles, check_crc32, decode_into
+from alexnet_train.reader import BadSampleError, ShardFiles, ShardSource, check_crc32, decode_into
 
 CROP_PX = 224
 CHUNK_SAMPLES = 16
@@ -24,7 +23,7 @@ Slots = tuple[npt.NDArray[np.uint8], ...]
 class LoaderConfig:
     """Shards to read, and the ring: `num_slots` buffers of `slot_shape` (B, height_px, width_px, 3) uint8."""
 
-    paths: tuple[str, ...]
+    source: ShardSource
     num_slots: int
     slot_shape: tuple[int, int, int, int]
     threads: int
@@ -57,8 +56,8 @@ class JobReport:
 class SampleLoader:
     """Loads single samples into given arrays; safe to call from many threads."""
 
-    def __init__(self, paths: Sequence[str], check_crc: bool) -> None:
-        self._files = ShardFiles(paths)
+    def __init__(self, source: ShardSource, check_crc: bool) -> None:
+        self._files = ShardFiles(source)
         self._check_crc = check_crc
         self._local = threading.local()
 
@@ -106,7 +105,7 @@ class ThreadLoader:
 
     def __init__(self, config: LoaderConfig, slots: Slots | None = None) -> None:
         """`slots` are the ring's buffers, contiguous arrays of `config.slot_shape`; None makes them."""
-        self._samples = SampleLoader(config.paths, config.check_crc)
+        self._samples = SampleLoader(config.source, config.check_crc)
         self.slots = slots or tuple(np.empty(config.slot_shape, np.uint8) for _ in range(config.num_slots))
         self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="alexnet-stream")
         self._pending: dict[int, list[Future[JobReport]]] = {}

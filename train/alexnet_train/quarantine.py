@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.shardset import ShardSet
 from alexnet_train.epoch import EpochTable
 from alexnet_train.loader import Job, JobReport, SampleLoader
-from alexnet_train.shardset import ShardSet
 
 LOGGER = logging.getLogger(__name__)
 

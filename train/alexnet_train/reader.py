@@ -5,8 +5,10 @@ import resource
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,33 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.stats import IMAGE_PX
 
 MIN_OPEN_FILES = 16
+
+
+class ShardSource(Protocol):
+    """Where shards come from; picklable, so that a loader process can have it."""
+
+    @property
+    def max_open(self) -> int:
+        """How many files may be kept open."""
+
+    def open(self, shard: int) -> int:
+        """A descriptor of a shard, for the caller to close; raises OSError or AlexnetError."""
+
+
+@dataclass(frozen=True)
+class LocalShards:
+    """Shards at local `paths`."""
+
+    paths: tuple[str, ...]
+
+    @property
+    def max_open(self) -> int:
+        """Half of what the process may open (RLIMIT_NOFILE)."""
+        return max(MIN_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+    def open(self, shard: int) -> int:
+        """A descriptor of a shard."""
+        return os.open(self.paths[shard], os.O_RDONLY | os.O_CLOEXEC)
 
 
 class BadSampleError(AlexnetError):
@@ -29,11 +58,8 @@ class ShardFiles:
     process, a page that comes from a slow disk does not hold the interpreter, and the cost is 1% of a decode.
     """
 
-    def __init__(self, paths: Sequence[str], max_open: int | None = None) -> None:
-        """`max_open` None: half of what the process may open (RLIMIT_NOFILE)."""
-        self._paths = tuple(paths)
-        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._max_open = max_open or max(MIN_OPEN_FILES, soft_limit // 2)
+    def __init__(self, source: ShardSource) -> None:
+        self._source, self._max_open = source, source.max_open
         self._lock = threading.Lock()
         self._idle: OrderedDict[int, int] = OrderedDict()
         self._used: dict[int, tuple[int, int]] = {}
@@ -78,7 +104,7 @@ class ShardFiles:
         while self._idle and len(self._idle) + len(self._used) >= self._max_open:
             os.close(self._idle.popitem(last=False)[1])
         try:
-            return os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            return self._source.open(shard)
         except OSError as error:
             raise BadSampleError(f"the shard cannot be opened ({error.strerror})") from error
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.shardset import ShardSet
 from alexnet_shards.stats import IMAGE_PX
 from alexnet_train.batch import Batch, Meters, pad
 from alexnet_train.child import ChildLoader
@@ -21,7 +22,8 @@ from alexnet_train.device import PinnedRing, on_device
 from alexnet_train.epoch import EpochTable, Windows, epoch_table
 from alexnet_train.loader import CROP_PX, Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
 from alexnet_train.quarantine import LoadedPart, Quarantine
-from alexnet_train.shardset import ShardSet
+from alexnet_train.reader import LocalShards
+from alexnet_train.remote import RemoteShardSet, prefetcher
 
 __all__ = ["Batch", "Stream", "StreamConfig"]
 
@@ -84,8 +86,10 @@ class Stream:
             )
         height_px = CROP_PX if config.crop else IMAGE_PX
         first, last = self._rank_part(config.batch_size)
+        source = shards.source if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
+        self._prefetch = prefetcher(shards, config.window_shards if config.order == "window" else None)
         loader_config = LoaderConfig(
-            paths=shards.paths,
+            source=source,
             num_slots=JOBS_AHEAD + 1,
             slot_shape=(last - first, height_px, height_px, 3),
             threads=config.threads or len(os.sched_getaffinity(0)),
@@ -93,7 +97,7 @@ class Stream:
         )
         self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
         self._ring = PinnedRing(self._loader.slots, config.pin_memory)
-        self._samples = SampleLoader(shards.paths, config.check_crc)
+        self._samples = SampleLoader(source, config.check_crc)
         self._quarantine = Quarantine(shards=shards, samples=self._samples, limit=config.quarantine, crop=config.crop)
 
     def __enter__(self) -> Self:
@@ -107,6 +111,7 @@ class Stream:
     def close(self) -> None:
         """End threads or child and close the shards; the buffers of batches at hand stay valid."""
         self._run += 1
+        self._prefetch.close()
         self._loader.close()
         self._samples.close()
         self._ring.close()
@@ -148,7 +153,9 @@ class Stream:
         """
         self._run += 1
         run, epoch = self._run, self._epoch
-        loaded = self._load(self._table(epoch), self._position)
+        table = self._table(epoch)
+        self._prefetch.plan(self._shards.rows["shard"], table.rows, self._position)
+        loaded = self._load(table, self._position)
         with closing(loaded):
             for end, batch in on_device(loaded, torch.device(device), self._meters):
                 self._go_to(epoch, end)
@@ -186,6 +193,7 @@ class Stream:
                 while starts and len(under_way) < JOBS_AHEAD:
                     start, slot = starts.popleft(), self._slot
                     self._slot = (slot + 1) % len(self._ring.tensors)
+                    self._prefetch.advance(start)
                     self._loader.submit(slot, self._job(table, self._places(start)))
                     under_way.append((start, slot))
                 start, slot = under_way[0]
