@@ -14,8 +14,8 @@ import simplejpeg
 from alexnet_shards.index import save_index
 from alexnet_shards.manifest import ClassFact, Manifest, index_path, manifest_path, save_manifest, shard_name
 from alexnet_shards.scan import scan_shards
+from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import Stats, save_stats
-from alexnet_train.shardset import open_shards
 
 NUM_CLASSES = 7
 

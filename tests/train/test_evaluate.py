@@ -10,12 +10,12 @@ import simplejpeg
 import torch
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import load_stats
 from alexnet_train.augment import DeviceStats
 from alexnet_train.evaluate import Classifier, evaluate
 from alexnet_train.model import AlexNet
 from alexnet_train.recipe import load_recipe
-from alexnet_train.shardset import ShardSet, open_shards
 
 
 def classifier(directory: Path, shards: ShardSet, seed: int) -> Classifier:

@@ -14,9 +14,10 @@ import pytest
 import s3fs
 
 from alexnet_shards.errors import AlexnetError, PatternError
-from alexnet_shards.shardset import ShardSet, open_shards
+from alexnet_shards.shardset import ShardSet
+from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_train.cache import CacheConfig
-from alexnet_train.remote import RemoteShardSet, open_any_shards
+from alexnet_train.remote import RemoteShardSet, open_shards
 from alexnet_train.stream import Stream, StreamConfig
 
 SIZES = (5, 6, 4, 5, 6, 4)
@@ -95,8 +96,8 @@ def test_the_same_batches_as_from_local_disk(
     bucket: s3fs.S3FileSystem, directory: Path, cache: CacheConfig, order: str, child_process: bool
 ) -> None:
     config = replace(CONFIG, order=order, child_process=child_process)  # type: ignore[arg-type]
-    shards = open_any_shards(["s3://data/set/train-{000..005}.tar"], cache)
-    local = open_shards([f"{directory}/train-*.tar"])
+    shards = open_shards(["s3://data/set/train-{000..005}.tar"], cache)
+    local = open_local_shards([f"{directory}/train-*.tar"])
     assert isinstance(shards, RemoteShardSet)
     assert shards.fingerprint == local.fingerprint
     assert np.array_equal(shards.labels, local.labels)
@@ -104,25 +105,25 @@ def test_the_same_batches_as_from_local_disk(
 
 
 def test_four_spellings(bucket: s3fs.S3FileSystem, cache: CacheConfig) -> None:
-    whole = open_any_shards(["s3://data/set/train-<000..005>.tar"], cache)
+    whole = open_shards(["s3://data/set/train-<000..005>.tar"], cache)
     assert whole.paths == tuple(f"s3://data/set/train-00{number}.tar" for number in range(6))
-    assert open_any_shards(["s3://data/set/train-*.tar"], cache).paths == whole.paths
-    assert open_any_shards(list(reversed(whole.paths)), cache).paths == whole.paths
-    assert open_any_shards(["s3://data/set/train-<002..003>.tar"], cache).num_samples == 9
+    assert open_shards(["s3://data/set/train-*.tar"], cache).paths == whole.paths
+    assert open_shards(list(reversed(whole.paths)), cache).paths == whole.paths
+    assert open_shards(["s3://data/set/train-<002..003>.tar"], cache).num_samples == 9
 
 
 def test_local_patterns_are_local(directory: Path) -> None:
-    assert not isinstance(open_any_shards([f"{directory}/train-*.tar"]), RemoteShardSet)
+    assert not isinstance(open_shards([f"{directory}/train-*.tar"]), RemoteShardSet)
 
 
 def test_shards_come_ahead_of_need_and_in_their_order(bucket: s3fs.S3FileSystem, cache: CacheConfig) -> None:
     """When the first batch of a window is asked for, the next window is on its way, and no other."""
-    shards = open_any_shards(["s3://data/set/train-*.tar"], cache)
+    shards = open_shards(["s3://data/set/train-*.tar"], cache)
     with Stream(shards, replace(CONFIG, batch_size=1)) as stream:
         rows = [int(batch.rows[0]) for batch in stream.epoch()]
     order = list(dict.fromkeys(shards.rows["shard"][rows].tolist()))
     fresh = replace(cache, directory=cache.directory.parent / "fresh")
-    with Stream(open_any_shards(["s3://data/set/train-*.tar"], fresh), replace(CONFIG, batch_size=1)) as stream:
+    with Stream(open_shards(["s3://data/set/train-*.tar"], fresh), replace(CONFIG, batch_size=1)) as stream:
         batches = stream.epoch()
         next(batches)
         deadline = time.monotonic() + 30
@@ -137,8 +138,8 @@ def test_shards_come_ahead_of_need_and_in_their_order(bucket: s3fs.S3FileSystem,
 def test_a_cache_of_two_windows_is_enough(bucket: s3fs.S3FileSystem, directory: Path, cache: CacheConfig) -> None:
     sizes = sorted(path.stat().st_size for path in directory.glob("*.tar"))
     bounded = replace(cache, max_bytes=sum(sizes[-4:]))
-    shards = open_any_shards(["s3://data/set/train-*.tar"], bounded)
-    assert contents(shards, CONFIG) == contents(open_shards([f"{directory}/train-*.tar"]), CONFIG)
+    shards = open_shards(["s3://data/set/train-*.tar"], bounded)
+    assert contents(shards, CONFIG) == contents(open_local_shards([f"{directory}/train-*.tar"]), CONFIG)
     assert sum(path.stat().st_size for path in bounded.directory.glob("*.tar*")) <= bounded.max_bytes
 
 
@@ -146,13 +147,13 @@ def test_a_cache_of_two_windows_is_enough(bucket: s3fs.S3FileSystem, directory: 
 def test_a_cache_that_is_too_small_is_refused(
     bucket: s3fs.S3FileSystem, cache: CacheConfig, order: str, needs: str
 ) -> None:
-    shards = open_any_shards(["s3://data/set/train-*.tar"], replace(cache, max_bytes=10_000))
+    shards = open_shards(["s3://data/set/train-*.tar"], replace(cache, max_bytes=10_000))
     with pytest.raises(AlexnetError, match=rf"{needs} need \d+; raise ALEXNET_CACHE_GIB"):
         Stream(shards, replace(CONFIG, order=order))  # type: ignore[arg-type]
 
 
 def test_damage_names_url_and_key(bucket: s3fs.S3FileSystem, directory: Path, cache: CacheConfig) -> None:
-    shards = open_any_shards(["s3://data/set/train-*.tar"], cache)
+    shards = open_shards(["s3://data/set/train-*.tar"], cache)
     rows = np.array(shards.rows)
     rows["crc32"][6] += 1
     with (
@@ -164,7 +165,7 @@ def test_damage_names_url_and_key(bucket: s3fs.S3FileSystem, directory: Path, ca
 
 @pytest.mark.parametrize("child_process", [False, True])
 def test_a_shard_that_vanishes(bucket: s3fs.S3FileSystem, cache: CacheConfig, child_process: bool) -> None:
-    shards = open_any_shards(["s3://data/set/train-000.tar"], cache)
+    shards = open_shards(["s3://data/set/train-000.tar"], cache)
     assert isinstance(shards, RemoteShardSet)
     source = replace(shards.source, urls=("s3://data/set/gone-000.tar",))
     config = replace(CONFIG, child_process=child_process, quarantine=5)
@@ -190,15 +191,15 @@ def test_refused_at_the_start(bucket: s3fs.S3FileSystem, directory: Path, cache:
     }
     for pattern, message in wrong.items():
         with pytest.raises(AlexnetError, match=message) as error:
-            open_any_shards([pattern], cache)
+            open_shards([pattern], cache)
         assert "\n" not in str(error.value)
 
 
 def test_mixed_and_twice(bucket: s3fs.S3FileSystem, directory: Path, cache: CacheConfig) -> None:
     with pytest.raises(PatternError, match="local and remote"):
-        open_any_shards(["s3://data/set/train-000.tar", f"{directory}/train-001.tar"], cache)
+        open_shards(["s3://data/set/train-000.tar", f"{directory}/train-001.tar"], cache)
     with pytest.raises(PatternError, match="named twice"):
-        open_any_shards(["s3://data/set/train-000.tar", "s3://data/set/train-*.tar"], cache)
+        open_shards(["s3://data/set/train-000.tar", "s3://data/set/train-*.tar"], cache)
 
 
 def test_https_style_servers(directory: Path, cache: CacheConfig) -> None:
@@ -209,9 +210,9 @@ def test_https_style_servers(directory: Path, cache: CacheConfig) -> None:
         assert server.stdout is not None
         port = server.stdout.readline().decode().partition(" port ")[2].split()[0]
         try:
-            shards = open_any_shards([f"http://127.0.0.1:{port}/train-{{000..005}}.tar"], cache)
-            assert contents(shards, CONFIG) == contents(open_shards([f"{directory}/train-*.tar"]), CONFIG)
+            shards = open_shards([f"http://127.0.0.1:{port}/train-{{000..005}}.tar"], cache)
+            assert contents(shards, CONFIG) == contents(open_local_shards([f"{directory}/train-*.tar"]), CONFIG)
             with pytest.raises(PatternError, match="train-006.tar: no such shard"):
-                open_any_shards([f"http://127.0.0.1:{port}/train-{{000..006}}.tar"], cache)
+                open_shards([f"http://127.0.0.1:{port}/train-{{000..006}}.tar"], cache)
         finally:
             server.terminate()

@@ -13,11 +13,13 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import split_of
 from alexnet_train.dryrun import dry_run
 from alexnet_train.evaluate import evaluate, load_classifier
+from alexnet_train.export import WRITERS, export
 from alexnet_train.loop import RunConfig, fit
 from alexnet_train.metrics import worst_classes
+from alexnet_train.predict import predict
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
-from alexnet_train.shardset import open_shards
+from alexnet_train.remote import open_shards
 
 EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -88,6 +90,33 @@ def eval_main(**options: Any) -> None:
     _finish(work, options["as_json"])
 
 
+@click.command()
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints.")
+@click.option("--views", type=click.Choice(["1", "10"]), default="10", show_default=True, help="Crops of each image.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name for each image.")
+@DEVICE
+@AS_JSON
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+def predict_main(**options: Any) -> None:
+    """What a checkpoint sees in each of IMAGES."""
+
+    def work() -> list[dict[str, Any]]:
+        classifier = load_classifier(options["checkpoint"], choose_device(options["device"]))
+        return predict(classifier, options["images"], views=int(options["views"]), top=options["top"])
+
+    _finish(work, options["as_json"])
+
+
+@click.command()
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints.")
+@click.option("--to", required=True, type=click.Choice(sorted(WRITERS)), help="The format.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@AS_JSON
+def export_main(**options: Any) -> None:
+    """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet."""
+    _finish(lambda: export(options["checkpoint"], options["to"], options["out"]), options["as_json"])
+
+
 def sort_paths(
     shards: str, val_shards: str | None, more_shards: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -113,27 +142,48 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _finish(work: Callable[[], dict[str, Any]], as_json: bool) -> None:
+def _finish(work: Callable[[], Any], as_json: bool) -> None:
     """Run a command's work, print its result to stdout, and turn a user's error into one line and status 1."""
     try:
         result = work()
     except (AlexnetError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    if as_json:
-        click.echo(json.dumps(result))
-    else:
-        for name, value in result.items():
-            click.echo(f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}")
+    click.echo(json.dumps(result) if as_json else "\n".join(_lines(result)))
+
+
+def _lines(result: Any) -> list[str]:
+    """A result as text: a name and its value a line, lists below one another."""
+    if isinstance(result, list):
+        return [line for item in result for line in [*_lines(item), ""]][:-1]
+    lines = []
+    for name, value in result.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [f"{name}:", *(f"    {_row(item)}" for item in value)]
+        else:
+            lines.append(f"{name:20} {_text(value)}")
+    return lines
+
+
+def _row(item: dict[str, Any]) -> str:
+    return "  ".join(_text(value) for value in item.values() if value != "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return _row(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @click.group()
 def main() -> None:
-    """Train and evaluate AlexNet."""
+    """Train, evaluate and use AlexNet."""
 
 
 main.add_command(train_main, "train")
 main.add_command(eval_main, "eval")
+main.add_command(predict_main, "predict")
+main.add_command(export_main, "export")
 
 if __name__ == "__main__":
     # `torchrun -m alexnet_train.cli --shards …` and `python -m alexnet_train.cli train --shards …` both train.

@@ -12,12 +12,12 @@ from torch import Tensor
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
+from alexnet_shards.shardset import ShardSet
 from alexnet_train.augment import DeviceStats, InputConfig, view_inputs
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.metrics import EvalResult, label_ranks
 from alexnet_train.model import AlexNet
 from alexnet_train.recipe import recipe_from_dict
-from alexnet_train.shardset import ShardSet
 from alexnet_train.stream import Stream, StreamConfig
 
 

@@ -14,7 +14,8 @@ from alexnet_shards.errors import AlexnetError, PatternError
 from alexnet_shards.files import atomic_file
 from alexnet_shards.manifest import ShardFact, index_path, manifest_path, split_of
 from alexnet_shards.pattern import expand_ranges
-from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at, open_shards
+from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
+from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_train.cache import CacheConfig, ShardCache, filesystem_of, open_url, transient_errors
 
 DOWNLOADS = 4
@@ -53,7 +54,7 @@ class RemoteShardSet(ShardSet):
         return f"{url}, {member_at(str(copy), offset)}"
 
 
-def open_any_shards(patterns: Sequence[str], cache: CacheConfig | None = None) -> ShardSet:
+def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None) -> ShardSet:
     """Open local shards as alexnet_shards.shardset does, or remote ones by URL patterns with the same ranges and globs.
 
     Of remote shards the manifest and index beside them are fetched; the shards' sizes are compared where the store
@@ -61,7 +62,7 @@ def open_any_shards(patterns: Sequence[str], cache: CacheConfig | None = None) -
     """
     remote = [pattern for pattern in patterns if "://" in pattern]
     if not remote:
-        return open_shards(patterns)
+        return open_local_shards(patterns)
     if len(remote) < len(patterns):
         raise PatternError("local and remote shards in one pattern; name either")
     urls = [url for pattern in patterns for url in _expand(pattern)]

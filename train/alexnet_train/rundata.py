@@ -6,9 +6,10 @@ from pathlib import Path
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
+from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.stats import Stats, load_stats
 from alexnet_train.recipe import Recipe
-from alexnet_train.shardset import ShardSet, check_stats, open_shards
+from alexnet_train.remote import open_shards
 
 STATS_NAME = "stats.npz"
 VAL_PATTERN = "val-*.tar"
