@@ -5,8 +5,6 @@ import resource
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,11 +64,13 @@ class ShardFiles:
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """`size` bytes at `offset` of a shard; raises BadSampleError where they are not all there."""
-        with self._open(shard) as descriptor:
-            try:
-                content = os.pread(descriptor, size, offset)
-            except OSError as error:
-                raise BadSampleError(f"byte {offset} of the shard cannot be read ({error.strerror})") from error
+        descriptor = self._acquire(shard)
+        try:
+            content = os.pread(descriptor, size, offset)
+        except OSError as error:
+            raise BadSampleError(f"byte {offset} of the shard cannot be read ({error.strerror})") from error
+        finally:
+            self._release(shard)
         if len(content) != size:
             raise BadSampleError(f"the shard ends at byte {offset + len(content)}, expected {offset + size}: truncated")
         return content
@@ -81,8 +81,7 @@ class ShardFiles:
             while self._idle:
                 os.close(self._idle.popitem()[1])
 
-    @contextmanager
-    def _open(self, shard: int) -> Iterator[int]:
+    def _acquire(self, shard: int) -> int:
         with self._lock:
             descriptor, users = self._used.get(shard, (-1, 0))
             if users == 0:
@@ -90,15 +89,15 @@ class ShardFiles:
                 if descriptor < 0:
                     descriptor = self._open_file(shard)
             self._used[shard] = (descriptor, users + 1)
-        try:
-            yield descriptor
-        finally:
-            with self._lock:
-                descriptor, users = self._used.pop(shard)
-                if users > 1:
-                    self._used[shard] = (descriptor, users - 1)
-                else:
-                    self._idle[shard] = descriptor
+            return descriptor
+
+    def _release(self, shard: int) -> None:
+        with self._lock:
+            descriptor, users = self._used.pop(shard)
+            if users > 1:
+                self._used[shard] = (descriptor, users - 1)
+            else:
+                self._idle[shard] = descriptor
 
     def _open_file(self, shard: int) -> int:
         while self._idle and len(self._idle) + len(self._used) >= self._max_open:
