@@ -44,6 +44,13 @@ shards: setup ## make shards of SOURCE=/path/to/archives in OUT=shards (without 
 stats: setup ## mean image and RGB eigenvectors of OUT's training shards
 	$(PREP) compute-stats --shards '$(OUT)/train-*.tar' --out "$(OUT)/stats.npz" --workers $(WORKERS)
 
+bench-peers: setup ## virtual environments for what the benchmarks measure against (.venv-peers)
+	PYTHON=$(PYTHON) benchmarks/peers.sh
+
+bench: setup ## every benchmark on the real photos in DATA
+	@for name in prep stats stream step; do \
+	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
+
 clean: ## remove caches and the demo's files; data in shards/ stays
 	rm -rf demo sample build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -type d -exec rm -rf {} +

@@ -1,19 +1,20 @@
 """Exact sums over 256x256 images and what follows from them: mean image, RGB covariance and its eigenvectors."""
 
+import ctypes
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep.errors import SourceError
+from alexnet_shards.native import load_library
 from alexnet_shards.stats import IMAGE_PX, Stats
 
 PIXELS = IMAGE_PX * IMAGE_PX
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-# A float32 dot product of 256 products of bytes is exact: 256 * 255 * 255 < 2**24, whatever the order of summation.
-ROW_PX = 256
 # uint16 sums of that many bytes cannot overflow: 257 * 255 = 65,535.
 IMAGES_A_FLUSH = 257
 
@@ -59,25 +60,41 @@ class Moments:
         )
 
 
+def add_image(
+    image_hwc: npt.NDArray[np.uint8], sum_hwc: npt.NDArray[np.uint16], products: npt.NDArray[np.uint64]
+) -> None:
+    """Add one image to the sums in place; the numpy form of moments.c.
+
+    A float32 dot product of a row's 256 products of bytes is exact in any order of summation: 256 * 255 * 255 < 2**24.
+    """
+    np.add(sum_hwc, image_hwc, out=sum_hwc)
+    planes = image_hwc.transpose(2, 0, 1).astype(np.float32, order="C")
+    for number, (i, j) in enumerate(PAIRS):
+        products[number] += np.uint64(np.vecdot(planes[i], planes[j]).sum(dtype=np.float64))
+
+
 NO_MOMENTS = Moments(images=0, sum_hwc=np.zeros((IMAGE_PX, IMAGE_PX, 3), np.int64), products=(0,) * len(PAIRS))
 
 
 class MomentSums:
-    """Adds up images; `moments()` gives the exact sums so far."""
+    """Adds up images; `moments()` gives the exact sums so far, by the compiled loop or by numpy alike."""
 
     def __init__(self) -> None:
         self._moments = NO_MOMENTS
         self._pending = 0
         self._sum_hwc = np.zeros((IMAGE_PX, IMAGE_PX, 3), np.uint16)
-        self._planes = np.empty((3, IMAGE_PX, ROW_PX), np.float32)
-        self._products = np.zeros(len(PAIRS), np.float64)  # sums of integers far below 2**53
+        self._products = np.zeros(len(PAIRS), np.uint64)
+        library = load_library(Path(__file__).with_name("moments.c"))
+        self._add_image = None if library is None else library.add_image
 
     def add(self, image_hwc: npt.NDArray[np.uint8]) -> None:
-        """Add a (256, 256, 3) uint8 RGB image."""
-        np.add(self._sum_hwc, image_hwc, out=self._sum_hwc)
-        np.copyto(self._planes, image_hwc.transpose(2, 0, 1))
-        for number, (i, j) in enumerate(PAIRS):
-            self._products[number] += np.vecdot(self._planes[i], self._planes[j]).sum(dtype=np.float64)
+        """Add a contiguous (256, 256, 3) uint8 RGB image."""
+        if self._add_image is None:
+            add_image(image_hwc, self._sum_hwc, self._products)
+        else:
+            self._add_image(
+                *(array.ctypes.data_as(ctypes.c_void_p) for array in (image_hwc, self._sum_hwc, self._products))
+            )
         self._pending += 1
         if self._pending == IMAGES_A_FLUSH:
             self._flush()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_prep.errors import SourceError
-from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums, descending_eigenvectors
+from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums, add_image, descending_eigenvectors
 
 
 def images_of(count: int, seed: int = 0) -> Any:
@@ -90,3 +90,13 @@ def test_eigenvectors_of_a_known_matrix() -> None:
     values, vectors = descending_eigenvectors(np.diag([1.0, 9.0, 4.0]))
     assert values.tolist() == [9.0, 4.0, 1.0]
     np.testing.assert_array_equal(vectors, np.eye(3)[:, [1, 2, 0]])
+
+
+def test_the_compiled_sums_equal_numpys() -> None:
+    images = np.concatenate([images_of(2, seed=3), np.full((1, 256, 256, 3), 255, np.uint8)])
+    sum_hwc, products = np.zeros((256, 256, 3), np.uint16), np.zeros(6, np.uint64)
+    for image in images:
+        add_image(image, sum_hwc, products)
+    moments = moments_of(images)
+    np.testing.assert_array_equal(moments.sum_hwc, sum_hwc)
+    assert moments.products == tuple(products.tolist())

@@ -20,7 +20,8 @@ Pixels = npt.NDArray[np.float64]
 
 def psnr_db(ours: Pixels, theirs: Pixels) -> float:
     """Peak signal-to-noise ratio in dB of 8-bit images."""
-    return float(10 * np.log10(255**2 / max(np.mean((ours - theirs) ** 2), 1e-12)))
+    error = float(np.mean((ours - theirs) ** 2))
+    return float(10 * np.log10(255**2 / max(error, 1e-12)))
 
 
 def pixels_of(jpeg: bytes) -> Pixels:
@@ -42,7 +43,7 @@ def slow_centre(source: bytes, filter_name: str) -> Image.Image:
 def area_average(image_hwc: Pixels, height_px: int, width_px: int) -> Pixels:
     """Exact area averages, as OpenCV's INTER_AREA computes them."""
 
-    def weights(before: int, after: int) -> Pixels:
+    def weights(before: int, after: int) -> Any:
         edges = np.arange(after + 1) * before / after
         overlap = np.minimum(edges[1:, None], np.arange(1, before + 1)) - np.maximum(
             edges[:-1, None], np.arange(before)

@@ -136,11 +136,3 @@ def test_a_broken_compiler_is_said_and_survived(tmp_path: Path) -> None:
 
 def test_switched_off() -> None:
     assert started(ALEXNET_KERNELS="off").stdout.startswith("True ")
-
-
-def test_built_once(tmp_path: Path) -> None:
-    for _ in range(2):
-        assert started(XDG_CACHE_HOME=str(tmp_path)).stdout.startswith("False ")
-        (library,) = (tmp_path / "alexnet_train").iterdir()
-        built = library.stat().st_mtime_ns
-    assert library.stat().st_mtime_ns == built

@@ -5,12 +5,6 @@ Where there is no compiler, or ALEXNET_KERNELS=off, callers take plain torch ope
 
 import ctypes
 import functools
-import hashlib
-import logging
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-LOGGER = logging.getLogger(__name__)
+from alexnet_shards.native import load_library
+
 SOURCE = Path(__file__).with_name("kernels.c")
-# No -ffast-math: its start-up code would flush subnormals to zero in the whole process.
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-BUILD_SECONDS = 60
 MAX_CHANNELS = 1024
 WINDOW = 5
 BETA = 0.75
@@ -97,18 +89,9 @@ class Kernels:
 
 @functools.cache
 def load_kernels() -> Kernels | None:
-    """The kernels, compiled at the first call on this machine (about a second); None where they cannot be had."""
-    if os.environ.get("ALEXNET_KERNELS") == "off":
-        return None
-    compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
-    if compiler is None:
-        LOGGER.info("no C compiler: the norms take plain torch operations, which is slower")
-        return None
-    try:
-        return Kernels(ctypes.CDLL(str(_build(compiler))))
-    except (OSError, subprocess.SubprocessError) as error:
-        LOGGER.warning("the C kernels cannot be built (%s): the norms take plain torch operations, slower", error)
-        return None
+    """The kernels, compiled at the first call on this machine; None where they cannot be had (alexnet_shards.native)."""
+    library = load_library(SOURCE)
+    return None if library is None else Kernels(library)
 
 
 def fits(x: Tensor, size: int, beta: float, channels: int) -> bool:
@@ -132,32 +115,6 @@ def same_layout(tensors: tuple[Tensor, ...]) -> bool:
         for t in tensors
     )
     return dense and alike
-
-
-def _build(compiler: str) -> Path:
-    """The library's path in the cache; its name carries the source, the compiler and the processor."""
-    source = SOURCE.read_bytes()
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=BUILD_SECONDS).stdout
-    key = hashlib.sha256(b"\0".join([source, version, " ".join(FLAGS).encode(), _processor()])).hexdigest()[:16]
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet_train"
-    library = directory / f"kernels-{key}.so"
-    if not library.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory) as work:
-            built = Path(work) / library.name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(built), "-lm"]
-            subprocess.run(command, capture_output=True, check=True, timeout=BUILD_SECONDS)
-            built.replace(library)
-    return library
-
-
-def _processor() -> bytes:
-    """What -march=native looks at: a cache may be shared by machines of several kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_bytes().split(b"\n")
-    except OSError:
-        return b""
-    return b"\n".join(sorted({line for line in lines if line.startswith((b"flags", b"model name", b"Features"))}))
 
 
 @functools.cache

@@ -1,0 +1,47 @@
+"""C sources are compiled once and kept; without a compiler or with a bad source the caller gets None."""
+
+from pathlib import Path
+
+import pytest
+
+from alexnet_shards.native import load_library
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("ALEXNET_KERNELS", raising=False)
+    return tmp_path / "cache" / "alexnet-replication"
+
+
+def write_source(path: Path, value: int = 7) -> Path:
+    """A C source of one function."""
+    path.write_text(f"int answer(void) {{ return {value}; }}\n")
+    return path
+
+
+def test_a_source_is_compiled_once_and_again_when_it_changes(tmp_path: Path, cache: Path) -> None:
+    library = load_library(write_source(tmp_path / "a.c"))
+    assert library is not None
+    assert library.answer() == 7
+    (built,) = cache.iterdir()
+    stamp = built.stat().st_mtime_ns
+    load_library.cache_clear()
+    load_library(tmp_path / "a.c")
+    assert built.stat().st_mtime_ns == stamp
+    load_library.cache_clear()
+    changed = load_library(write_source(tmp_path / "a.c", 8))
+    assert changed is not None
+    assert changed.answer() == 8
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_what_cannot_be_built_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    (tmp_path / "bad.c").write_text("this is no C")
+    assert load_library(tmp_path / "bad.c") is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert load_library(write_source(tmp_path / "b.c")) is None
+    monkeypatch.setenv("ALEXNET_KERNELS", "off")
+    assert load_library(write_source(tmp_path / "c.c")) is None
+    assert not list(cache.glob("*.so"))
