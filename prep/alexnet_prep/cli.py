@@ -28,6 +28,7 @@ from alexnet_shards.adopt import adopt_shards, read_classes
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.manifest import load_manifest, manifest_path, split_of
 from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.stats import Stats
 
 STATUS_INTERRUPTED = 130
 STATUS_TERMINATED = 143
@@ -116,6 +117,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     help="Label order: devkit (the paper's: ID - 1) or wnid (sorted WNIDs, torchvision's and timm's).  [default: devkit]",
 )
 @click.option("--hang-seconds", type=click.FloatRange(1), default=120.0, help="A worker this long at one image hangs.")
+@click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
 @json_option
 def shards(**options: Any) -> None:
     """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
@@ -159,7 +161,11 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
         "images_per_second": round(stats.images / (time.monotonic() - started), 1),
     }
     rows = statistics.comparison(stats)
-    _print(options["as_json"], {**facts, "published": rows[1:]}, [statistics_table(rows), f"written: {out}"])
+    _print(
+        options["as_json"],
+        {**facts, "published": rows[1:]},
+        [statistics_table(rows), deviation_line(stats), f"written: {out}"],
+    )
 
 
 @commands.command()
@@ -224,6 +230,12 @@ def report(directory: Path, as_json: bool) -> None:
     manifests = [load_manifest(manifest_path(directory, split)) for split in splits_in(directory)]
     reports = manifest_reports(manifests)
     _print(as_json, reports, [report_table(reports), *(line for entry in reports for line in report_lines(entry))])
+
+
+def deviation_line(stats: Stats) -> str:
+    """Mean and standard deviation of each channel over all pixels."""
+    pairs = zip("RGB", stats.rgb_mean, stats.rgb_std, strict=True)
+    return "a channel: " + ", ".join(f"{name} {mean:.3f} ± {std:.3f}" for name, mean, std in pairs)
 
 
 def decoder_line() -> str:

@@ -12,6 +12,7 @@ from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
 from alexnet_prep.decoder import decoder_facts
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError, SourceError
+from alexnet_prep.official import check_md5
 from alexnet_prep.pixels import PixelRecipe
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
@@ -50,6 +51,7 @@ class ShardsRequest:
     label_order: str | None
     recipe: PixelRecipe
     hang_seconds: float
+    checksum: bool = False
 
 
 def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str, Any]]:
@@ -63,6 +65,12 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
     if request.split not in ("all", *source.splits):
         raise SourceError(f"{request.source}: has no {request.split} split; found {', '.join(source.splits)}")
     progress.say(f"{request.source}: edition {source.edition}, with {', '.join(source.splits)}")
+    if request.checksum:
+        files = {path.name: path for path in source.files() if path.is_file()}
+        with progress.hashing() as hashed:
+            lines = check_md5(files, hashed)
+        for line in lines:
+            progress.say(line)
     with locked_directory(request.out):
         return [_make_split(request, source, split, progress) for split in splits]
 

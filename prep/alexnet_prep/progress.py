@@ -1,7 +1,7 @@
 """What a run shows on stderr while it works, and where its time went."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -44,6 +44,10 @@ class RunProgress:
     def say(self, line: str) -> None:
         """Print one line beside the bar."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def hashing(self) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A bar over the bytes of the archives whose checksums are taken."""
+        return counting("checksums", self._console)
 
     def indexing(self, split: str) -> Tick:
         """Say that a split's archive is being indexed; the returned function takes the number of images so far."""

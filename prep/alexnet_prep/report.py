@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from alexnet_prep.build import Sidecar
+from alexnet_prep.official import known_differences
 from alexnet_prep.split import SplitSource
 from alexnet_prep.verify import VerifyReport
 from alexnet_shards.manifest import Manifest
@@ -64,6 +65,7 @@ def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitRepor
     for sidecar in sidecars:
         for kind, keys in sidecar.converted.items():
             converted.setdefault(kind, []).extend(keys)
+    counts = {kind: len(keys) for kind, keys in converted.items()}
     return SplitReport(
         split=source.split,
         members=len(source),
@@ -74,7 +76,7 @@ def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitRepor
         shards=len(sidecars),
         bytes=sum(sidecar.bytes for sidecar in sidecars),
         count_differences=tuple(source.count_differences()),
-        notes=source.notes,
+        notes=(*source.notes, *known_differences(source.edition, source.split, len(source), counts)),
     )
 
 
