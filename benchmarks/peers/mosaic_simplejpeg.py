@@ -1,0 +1,43 @@
+"""mosaicml-streaming: the same JPEG bytes in its MDS format, simplejpeg, uint8 crops; one worker."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import simplejpeg
+import torch
+from common import BATCH_SIZE, random_crop, run
+from streaming import MDSWriter, StreamingDataset
+
+
+class Crops(StreamingDataset):  # type: ignore[misc]
+    def __getitem__(self, at: int) -> dict[str, Any]:
+        sample = super().__getitem__(at)
+        image, top, left = random_crop(simplejpeg.decode_jpeg(sample["jpg"], "RGB"))
+        return {"images": image, "labels": sample["cls"], "keys": sample["key"], "tops": top, "lefts": left}
+
+
+def convert(folder: Path) -> Path:
+    out = folder / "mosaic"
+    if not out.exists():
+        with MDSWriter(out=str(out), columns={"jpg": "bytes", "cls": "int", "key": "str"}) as writer:
+            for path in sorted(folder.glob("train-*.tar")):
+                with tarfile.open(path) as archive:
+                    files = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+                for name, jpeg in files.items():
+                    key, _, suffix = name.rpartition(".")
+                    if suffix == "jpg":
+                        writer.write({"jpg": jpeg, "cls": int(files[f"{key}.cls"]), "key": key})
+    return out
+
+
+def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
+    dataset = Crops(local=str(convert(folder)), shuffle=True, batch_size=BATCH_SIZE)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH_SIZE, num_workers=1, persistent_workers=True)
+    for _ in range(epochs):
+        yield from loader
+
+
+if __name__ == "__main__":
+    run(batches)

@@ -1,0 +1,48 @@
+"""Our stream: global shuffle, random crops, crc32 checked, one thread (or THREADS, or in a child process)."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common import BATCH_SIZE, run
+
+from alexnet_shards.shardset import open_shards
+from alexnet_train.epoch import epoch_table
+from alexnet_train.stream import Stream, StreamConfig
+
+THREADS = int(os.environ.get("THREADS", "1"))
+CHILD = os.environ.get("CHILD") == "1"
+CHECK_CRC = os.environ.get("CHECK_CRC") != "0"
+
+
+def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
+    shards = open_shards([f"{folder}/train-*.tar"])
+    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=THREADS, child_process=CHILD, check_crc=CHECK_CRC)
+    with Stream(shards, config) as stream:
+        for epoch in range(epochs):
+            table = epoch_table(shards.num_samples, 1, epoch)
+            place = 0
+            for batch in stream.epoch():
+                places = slice(place, place + len(batch.rows))
+                yield {
+                    "images": batch.images_nhwc,
+                    "labels": batch.labels,
+                    "keys": Keys(shards, batch.rows),
+                    "tops": table.crop_top_px[places],
+                    "lefts": table.crop_left_px[places],
+                }
+                place = places.stop
+
+
+class Keys:
+    """Keys that are only looked up where they are asked for."""
+
+    def __init__(self, shards: Any, rows: Any) -> None:
+        self._shards, self._rows = shards, rows
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._shards.key_of(int(row)).rpartition(", ")[2] for row in self._rows)
+
+
+run(batches)

@@ -1,0 +1,192 @@
+"""CPU time an image of our stream and of other loaders: random 224 crops, uint8, ready for the device, of real photos.
+
+Every contender runs as a process of its own, twice: the difference of a long and a short run leaves start-up and index
+building out, and counts the CPU seconds of the process and its workers. One thread or worker each; repeats are
+interleaved; medians. Before that, samples of each contender are compared pixel by pixel with a plain decode and slice.
+Peers live in virtual environments of their own, made by `make bench-peers`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from alexnet_shards.shardset import ShardSet, open_shards
+
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / "benchmarks" / "peers"
+MEAN_TOLERANCE_LEVELS = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A loader's script, the environment it runs in (None: this one), and the ratio it is reported under."""
+
+    name: str
+    script: str
+    venv: str | None = None
+    ratio: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def python(self) -> Path:
+        """The interpreter."""
+        return Path(sys.executable) if self.venv is None else ROOT / ".venv-peers" / self.venv / "bin" / "python"
+
+    def missing(self) -> str:
+        """Why the contender cannot run; empty where it can."""
+        if self.venv is None or (ROOT / ".venv-peers" / self.venv / ".installed").exists():
+            return ""
+        failed = ROOT / ".venv-peers" / self.venv / "failed"
+        return (
+            f"does not install: {failed.read_text().strip()}" if failed.exists() else "not installed: make bench-peers"
+        )
+
+
+CONTENDERS = (
+    Contender(name="decode alone", script="decode_alone.py"),
+    Contender(name="ours", script="ours.py"),
+    Contender(name="ours without crc32", script="ours.py", settings={"CHECK_CRC": "0"}),
+    Contender(name="ours, 2 threads", script="ours.py", settings={"THREADS": "2"}),
+    Contender(name="ours, child process", script="ours.py", settings={"CHILD": "1"}),
+    Contender(name="webdataset + PIL + float32", script="webdataset_usual.py", venv="webdataset", ratio="over_usual"),
+    Contender(
+        name="webdataset + simplejpeg", script="webdataset_simplejpeg.py", venv="webdataset", ratio="over_webdataset"
+    ),
+    Contender(name="mosaicml-streaming", script="mosaic_simplejpeg.py", venv="mosaic", ratio="over_mosaic"),
+    Contender(name="litdata", script="litdata_simplejpeg.py", venv="litdata", ratio="over_litdata"),
+    Contender(name="DALI, CPU pipeline", script="dali_cpu.py", venv="dali", ratio="over_dali"),
+    Contender(name="ffcv", script="", venv="ffcv", ratio="over_ffcv"),
+)
+
+
+def make_shards(data: Path, out: Path) -> ShardSet:
+    """Four shards of the training photos of the official archives in `data`."""
+    command = [sys.executable, "-m", "alexnet_prep.cli", "shards", "--source", str(data), "--split", "train"]
+    subprocess.run([*command, "--num-shards", "4", "--out", str(out), "--json"], check=True, stdout=subprocess.DEVNULL)
+    return open_shards([f"{out}/train-*.tar"])
+
+
+def run(contender: Contender, folder: Path, epochs: int, check: Path | None = None) -> tuple[float, int]:
+    """(CPU seconds of the process and the children it waited for, images) of one run."""
+    arguments = [str(contender.python), str(PEERS / contender.script), str(folder), str(epochs)]
+    arguments += ["--check", str(check)] if check else []
+    environment = {**os.environ, **contender.settings, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+        )
+        with process:
+            output = process.stdout.read() if process.stdout else b""
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            errors.seek(0)
+            raise RuntimeError(f"{contender.name}: {errors.read().decode(errors='replace')[-2000:]}")
+    return usage.ru_utime + usage.ru_stime, int(output.split()[-1])
+
+
+def reference_crops(shards: ShardSet, keys: list[str], places: list[tuple[int, int]]) -> npt.NDArray[np.uint8]:
+    """The crops at `places` of the samples `keys`, each by a whole decode and a slice."""
+    row_of = {shards.key_of(row).rpartition(", ")[2]: row for row in range(shards.num_samples)}
+    contents = [Path(path).read_bytes() for path in shards.paths]
+    crops = []
+    for key, (top, left) in zip(keys, places, strict=True):
+        row = shards.rows[row_of[key]]
+        jpeg = contents[row["shard"]][int(row["offset"]) : int(row["offset"]) + int(row["size"])]
+        crops.append(simplejpeg.decode_jpeg(jpeg, "RGB")[top : top + 224, left : left + 224])
+    return np.stack(crops)
+
+
+def difference_levels(contender: Contender, shards: ShardSet, folder: Path, work: Path) -> float:
+    """Mean absolute difference of a contender's pixels to ours, in grey levels; raises where they are other images."""
+    file = work / "check.npz"
+    run(contender, folder, 1, file)
+    with np.load(file) as found:
+        places = list(zip(found["tops"].tolist(), found["lefts"].tolist(), strict=True))
+        expected = reference_crops(shards, found["keys"].tolist(), places)
+        mean = float(np.abs(found["images"].astype(np.int16) - expected).mean())
+    if mean > MEAN_TOLERANCE_LEVELS:
+        raise RuntimeError(f"{contender.name}: its pixels differ from a plain decode by {mean:.2f} levels in the mean")
+    return mean
+
+
+def measure(data: Path, repeats: int, epochs: int) -> dict[str, Any]:
+    """All contenders: their pixels checked, then interleaved runs."""
+    ready = [contender for contender in CONTENDERS if not contender.missing()]
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in ready}
+    with tempfile.TemporaryDirectory() as name:
+        folder, work = Path(name) / "shards", Path(name)
+        shards = make_shards(data, folder)
+        pixels = {
+            contender.name: round(difference_levels(contender, shards, folder, work), 3)
+            for contender in ready
+            if contender.script != "decode_alone.py"
+        }
+        for _ in range(repeats):
+            for contender in ready:
+                short, few = run(contender, folder, 2)
+                long, many = run(contender, folder, 2 + epochs)
+                seconds[contender.name].append((long - short) / (many - few))
+    return summary(seconds, pixels, shards)
+
+
+def summary(seconds: dict[str, list[float]], pixels: dict[str, float], shards: ShardSet) -> dict[str, Any]:
+    """Ratios of medians, a row a contender, versions."""
+    cost = {name: statistics.median(found) for name, found in seconds.items()}
+    rows: list[dict[str, Any]] = []
+    for contender in CONTENDERS:
+        row: dict[str, Any] = {"what": contender.name}
+        if contender.name in cost:
+            found = seconds[contender.name]
+            row["cpu_us_per_image"] = round(cost[contender.name] * 1e6, 1)
+            row["least_and_most"] = [round(min(found) * 1e6, 1), round(max(found) * 1e6, 1)]
+            row["pixel_difference_levels"] = pixels.get(contender.name)
+        else:
+            row["reason"] = contender.missing()
+        rows.append(row)
+    ratios = {"over_decode_cost": round(cost["ours"] / cost["decode alone"], 3)}
+    for contender in CONTENDERS:
+        if contender.ratio and contender.name in cost:
+            ratios[contender.ratio] = round(cost[contender.name] / cost["ours"], 3)
+    jpeg_bytes = float(np.mean(shards.rows["size"]))
+    versions = {name: version(name) for name in ("numpy", "simplejpeg", "torch")}
+    return {
+        "ratios": ratios,
+        "rows": rows,
+        "photos": shards.num_samples,
+        "mean_jpeg_bytes": round(jpeg_bytes),
+        "versions": {**versions, "python": sys.version.split()[0], **peer_versions()},
+    }
+
+
+def peer_versions() -> dict[str, str]:
+    """The pinned version of each peer that runs."""
+    lines = [line for path in sorted(PEERS.glob("*.txt")) for line in path.read_text().split() if "==" in line]
+    peers = ("webdataset", "mosaicml-streaming", "litdata", "nvidia-dali-cuda120", "ffcv")
+    return {name: pin for name, _, pin in (line.partition("==") for line in lines) if name in peers}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with official archives")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of the long run beyond the short one's two")
+    parser.add_argument("--json", action="store_true", help="one line")
+    options = parser.parse_args()
+    data = options.data / "ilsvrc2010" if (options.data / "ilsvrc2010").is_dir() else options.data
+    print(json.dumps(measure(data, options.repeats, options.epochs), indent=None if options.json else 1))
