@@ -30,6 +30,7 @@ class _Patience:
 HUNG = _Patience("hung", 2, 3)
 DIED = _Patience("died", 3, 20)
 POLL_SECONDS = 0.5
+START_SECONDS = 120.0  # a new process imports its libraries, from a cold disk perhaps, before it can say a word
 
 
 WorkerTarget = Callable[[Connection, BuildSetup, int], None]
@@ -55,6 +56,7 @@ class _Worker:
     job: ShardJob | None = None
     position: int = -1
     heard_s: float = 0.0
+    ready: bool = False
 
 
 class Engine:
@@ -126,15 +128,16 @@ class Engine:
                 worker.process.join()
                 self._lost(worker, waiting, f"died (exit status {worker.process.exitcode})", DIED)
                 continue
-            worker.heard_s = time.monotonic()
+            worker.heard_s, worker.ready = time.monotonic(), True
             sidecar = self._take(worker, message)
             if sidecar is not None:
                 yield sidecar
         for worker in busy.values():
-            if worker.job is not None and time.monotonic() - worker.heard_s > self._hang_seconds:
+            patience_s = self._hang_seconds if worker.ready else max(self._hang_seconds, START_SECONDS)
+            if worker.job is not None and time.monotonic() - worker.heard_s > patience_s:
                 worker.process.kill()
                 worker.process.join()
-                self._lost(worker, waiting, f"hung for {self._hang_seconds:.0f} s", HUNG)
+                self._lost(worker, waiting, f"hung for {patience_s:.0f} s", HUNG)
 
     def _take(self, worker: _Worker, message: tuple[object, ...]) -> Sidecar | None:
         match message:

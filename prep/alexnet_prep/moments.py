@@ -86,15 +86,14 @@ class MomentSums:
         self._products = np.zeros(len(PAIRS), np.uint64)
         library = load_library(Path(__file__).with_name("moments.c"))
         self._add_image = None if library is None else library.add_image
+        self._sums_at = tuple(array.ctypes.data_as(ctypes.c_void_p) for array in (self._sum_hwc, self._products))
 
     def add(self, image_hwc: npt.NDArray[np.uint8]) -> None:
         """Add a contiguous (256, 256, 3) uint8 RGB image."""
         if self._add_image is None:
             add_image(image_hwc, self._sum_hwc, self._products)
         else:
-            self._add_image(
-                *(array.ctypes.data_as(ctypes.c_void_p) for array in (image_hwc, self._sum_hwc, self._products))
-            )
+            self._add_image(image_hwc.ctypes.data_as(ctypes.c_void_p), *self._sums_at)
         self._pending += 1
         if self._pending == IMAGES_A_FLUSH:
             self._flush()

@@ -43,7 +43,7 @@ class PixelRecipe:
             "side_px": IMAGE_PX,
             "kernel_down": down.name.lower(),
             "kernel_up": up.name.lower(),
-            "colour": "RGB before resizing; EXIF orientation ignored",
+            "colour": "RGB before resizing; alpha dropped; EXIF orientation ignored",
             "rounding": "longer side = floor(longer * 256 / shorter + 1/2)",
             "crop": "offset = floor((longer - 256) / 2)",
             "scaled_decode": "1/2, 1/4 or 1/8 where the shorter side stays at least 256",
@@ -73,9 +73,9 @@ def convert(source: bytes, recipe: PixelRecipe) -> Converted:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # bad EXIF, large images and palettes are counted, not told
         try:
-            image, packed = open_image(source, recipe.max_pixels)
+            image, content = open_image(source, recipe.max_pixels)
             width_px, height_px = image.size
-            kinds = image_kinds(image, source, packed)
+            kinds = image_kinds(image, content, packed=content is not source)
             rgb, scale = _decode_rgb(image)
             decoded = time.perf_counter()
             centre = _resize_centre(rgb, (width_px, height_px), scale, recipe)
@@ -118,7 +118,7 @@ def _decode_rgb(image: Image.Image) -> tuple[Image.Image, int]:
     if drafted is not None:
         scale = round(width_px / drafted[1][2])
     image.load()
-    if image.mode.startswith("I;16"):  # Pillow's own conversion clips 16-bit grey at 255
+    if image.mode.startswith("I"):  # I;16, or I in older releases; Pillow's own conversion clips 16-bit grey at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return (image if image.mode == "RGB" else image.convert("RGB")), scale
 

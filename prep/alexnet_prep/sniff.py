@@ -12,6 +12,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_UNPACKED_BYTES = 512 << 20
 EXIF_ORIENTATION = 0x0112
 PNG_BIT_DEPTH_AT = 24
+SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
 END_OF_IMAGE = b"\xff\xd9"
 
 # Everything Pillow's parsers raise for damaged bytes, found by mutating real files; UnidentifiedImageError is an OSError.
@@ -36,28 +37,28 @@ class BadImage(Exception):
     """A source file without a usable image; the text is the reason, the same for the same bytes."""
 
 
-def open_image(source: bytes, max_pixels: int) -> tuple[Image.Image, bool]:
-    """Open `source` without decoding it, and tell whether it was packed by gzip.
+def open_image(source: bytes, max_pixels: int) -> tuple[Image.Image, bytes]:
+    """Open `source` without decoding it; the bytes are the image file's: `source`, or what gzip had packed in it.
 
     Raises BadImage for what is no image or has over `max_pixels` pixels, and DECODER_ERRORS for damaged headers.
     """
     if not source:
         raise BadImage("the file is empty")
-    packed = source.startswith(GZIP_MAGIC)
-    if packed:
-        source = _unpack(source)
+    content = _unpack(source) if source.startswith(GZIP_MAGIC) else source
     try:
-        image = Image.open(io.BytesIO(source), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise BadImage(f"no image: begins with {source[:8].hex(' ')}") from error
+        name = next((name for start, name in SIGNATURES.items() if content.startswith(start)), None)
+        reason = f"a damaged {name} header" if name else f"no image: begins with {content[:8].hex(' ')}"
+        raise BadImage(reason) from error
     width_px, height_px = image.size
     if width_px * height_px > max_pixels:
         raise BadImage(f"{width_px}x{height_px} pixels, over the bound of {max_pixels:,}: a decompression bomb?")
-    return image, packed
+    return image, content
 
 
-def image_kinds(image: Image.Image, source: bytes, packed: bool) -> tuple[str, ...]:
-    """What is unusual about an opened image, sorted; () for the RGB JPEG that is expected.
+def image_kinds(image: Image.Image, content: bytes, packed: bool) -> tuple[str, ...]:
+    """What is unusual about an image and its file's `content`, sorted; () for the RGB JPEG that is expected.
 
     Formats other than JPEG go by their names in lower case; beside them `gzip`, `gray`, `cmyk`, `ycck`, `palette`, `alpha`,
     `16bit`, `exif_orientation` (not applied), `trailing_bytes` and `one_pixel` (a side of one).
@@ -71,9 +72,9 @@ def image_kinds(image: Image.Image, source: bytes, packed: bool) -> tuple[str, .
         "ycck": image.mode == "CMYK" and image.info.get("adobe_transform") == 2,
         "palette": image.mode in ("P", "PA"),
         "alpha": image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info,
-        "16bit": image.format == "PNG" and not packed and source[PNG_BIT_DEPTH_AT : PNG_BIT_DEPTH_AT + 1] == b"\x10",
+        "16bit": image.format == "PNG" and content[PNG_BIT_DEPTH_AT : PNG_BIT_DEPTH_AT + 1] == b"\x10",
         "exif_orientation": jpeg and _orientation(image) not in (None, 1),
-        "trailing_bytes": jpeg and not packed and _has_trailing_bytes(source),
+        "trailing_bytes": jpeg and _has_trailing_bytes(content),
         "one_pixel": 1 in image.size,
     }
     return tuple(sorted(kind for kind, is_so in found.items() if is_so))
@@ -102,6 +103,6 @@ def _orientation(image: Image.Image) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _has_trailing_bytes(source: bytes) -> bool:
-    end = source.rfind(END_OF_IMAGE)
-    return end >= 0 and end + len(END_OF_IMAGE) != len(source)
+def _has_trailing_bytes(content: bytes) -> bool:
+    end = content.rfind(END_OF_IMAGE)
+    return end >= 0 and end + len(END_OF_IMAGE) != len(content)

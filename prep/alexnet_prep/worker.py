@@ -8,7 +8,7 @@ import sys
 from multiprocessing.connection import Connection
 
 from alexnet_prep.archive import SourceReader
-from alexnet_prep.build import BuildSetup, ShardJob, build_shard, finished_shard
+from alexnet_prep.build import NO_IMAGE, BuildSetup, ShardJob, build_shard, finished_shard
 from alexnet_prep.errors import RunError
 from alexnet_shards.errors import AlexnetError
 
@@ -51,6 +51,7 @@ def _answer(
             os._exit(1)
         connection.send(("at", position, source_bytes))
 
+    on_image(NO_IMAGE, 0)
     try:
         sidecar = finished_shard(job, setup, on_image)
         if sidecar is not None:

@@ -136,7 +136,7 @@ def test_a_killed_or_stopped_worker_costs_a_retry_only(jobs: Any, signal_number:
             os.kill(children()[0], signal_number)
 
     log = Log(strike)
-    run(again, shard_jobs, log, hang_seconds=1.5 if signal_number == signal.SIGSTOP else 60)
+    run(again, shard_jobs, log, hang_seconds=3 if signal_number == signal.SIGSTOP else 60)
     assert contents(again) == undisturbed
     assert 1 <= len(log.retries) <= 2  # a strike may hit a worker that has just ended its job
     assert children() == []
@@ -154,7 +154,7 @@ def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("poison", "words"), [(b"DIE", "3 workers died (exit status 7) on it"), (b"HANG", "2 workers hung for 1 s on it")]
+    ("poison", "words"), [(b"DIE", "3 workers died (exit status 7) on it"), (b"HANG", "2 workers hung for 3 s on it")]
 )
 def test_a_poison_image_is_quarantined_by_name(jobs: Any, poisoned: Any, poison: bytes, words: str) -> None:
     setup, shard_jobs = jobs
@@ -162,7 +162,7 @@ def test_a_poison_image_is_quarantined_by_name(jobs: Any, poisoned: Any, poison:
     path.write_bytes(path.read_bytes() + poison)
     shard_jobs[1].locations["size"][5] += len(poison)
     log = Log()
-    sidecars = run(setup, shard_jobs, log, hang_seconds=1, target=poisoned)
+    sidecars = run(setup, shard_jobs, log, hang_seconds=3, target=poisoned)
     assert [sidecar.samples for _, sidecar in sorted(sidecars.items())] == [8, 7, 8]
     assert sidecars["train-001.tar"].dropped == [("s1i5", f"quarantined: {words}")]
     assert len(log.retries) == (3 if poison == b"DIE" else 2)

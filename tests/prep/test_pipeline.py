@@ -286,3 +286,25 @@ def test_two_runs_on_one_directory(small_source: Any, tmp_path: Path, prep: Any)
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert process.wait(120) == 0
+
+
+@pytest.mark.parametrize("edition", ["2010", "2012"])
+def test_drawn_sources_give_the_same_bytes_for_one_and_two_workers(tmp_path: Path, prep: Any, edition: str) -> None:
+    sizes = ("--classes", 4, "--train-per-class", 8, "--val-per-class", 3, "--test-per-class", 2)
+    facts = json.loads(prep("sample", tmp_path / "source", "--edition", edition, *sizes, "--json").stdout)
+    reports = {}
+    for workers in (1, 2):
+        words = ("--source", tmp_path / "source", "--out", tmp_path / f"{workers}", "--workers", workers, "--json")
+        reports[workers] = json.loads(prep("shards", *words, "--num-shards", 3).stdout)
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    train, val, test = reports[1]
+    assert (train["members"], val["members"], test["members"]) == (32, 12, 8)
+    bad = [name for kind in ("truncated", "garbage") for name in facts["odd"]["train"].get(kind, [])]
+    assert sorted(f"{entry['key']}.JPEG" for entry in train["dropped"]) == sorted(bad)
+    assert train["patched"] == len(facts["patched"].get("train", []))
+    assert train["classes_off_count"] == 0
+    labels = load_index(tmp_path / "1" / "test.index.npy")["label"]
+    assert (labels == -1).all() == (edition == "2012")
+    classes = load_manifest(tmp_path / "1" / "val.manifest.json").classes
+    assert [fact.official_id for fact in classes] == [1, 2, 3, 4]
+    assert [fact.wnid for fact in classes] != sorted(fact.wnid for fact in classes)

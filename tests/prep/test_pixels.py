@@ -167,6 +167,20 @@ def test_sixteen_bits_are_not_clipped() -> None:
     assert np.abs(pixels_of(converted.jpeg)[..., 0] - (ramp >> 8)).max() <= 3
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_dropped_and_takes_nothing_from_the_pixels(photo_bytes: Any, mode: str) -> None:
+    opaque = Image.open(io.BytesIO(photo_bytes(10))).convert(mode)
+    clear = opaque.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    files = []
+    for image in (opaque, clear):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        files.append(convert(buffer.getvalue(), PixelRecipe()))
+    assert files[0].kinds == files[1].kinds == ("alpha", "png")
+    assert files[0].jpeg == files[1].jpeg
+
+
 def test_exif_orientation_is_counted_and_not_applied(photo_bytes: Any) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -45,6 +45,19 @@ def test_kinds_by_content(photo_bytes: Any) -> None:
     assert kinds_of(saved(image, "BMP")) == ("bmp",)
     assert kinds_of(saved(image.convert("P"), "GIF")) == ("gif", "palette")
     assert kinds_of(gzip.compress(saved(image, "PNG"))) == ("gzip", "png")
+    assert kinds_of(gzip.compress(jpeg + b"\0" * 9)) == ("gzip", "trailing_bytes")
+    deep = saved(Image.fromarray(np.zeros((9, 9), np.uint16)), "PNG")
+    assert kinds_of(deep) == ("16bit", "gray", "png")
+    assert kinds_of(gzip.compress(deep)) == ("16bit", "gray", "gzip", "png")
+
+
+def test_a_damaged_header_is_told_from_what_is_no_image(photo_bytes: Any) -> None:
+    image = Image.open(io.BytesIO(photo_bytes(1)))
+    for form in ("JPEG", "PNG", "GIF", "BMP"):
+        with pytest.raises(BadImage, match=f"a damaged {form} header"):
+            convert(saved(image, form)[:5].ljust(60, b"\0"), RECIPE)
+    with pytest.raises(BadImage, match="no image: begins with 25 50 44 46"):
+        convert(b"%PDF-1.4", RECIPE)
 
 
 def test_kinds_of_the_planted_files(data_dir: Path) -> None:
