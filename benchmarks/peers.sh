@@ -15,7 +15,8 @@ for list in benchmarks/peers/*.txt; do
         touch "$venv/.installed"
         rm -f "$venv/failed"
     else
-        grep -m1 -iE 'error' "$venv/install.log" >"$venv/failed" || echo "pip failed" >"$venv/failed"
+        grep -m1 -oE '[A-Za-z]+Error: .*' "$venv/install.log" >"$venv/failed" ||
+            grep -m1 -iE 'error' "$venv/install.log" >"$venv/failed" || echo "pip failed" >"$venv/failed"
         echo "peers: $name does not install: $(cat "$venv/failed")" >&2
     fi
 done

@@ -143,6 +143,18 @@ def test_a_cache_of_two_windows_is_enough(bucket: s3fs.S3FileSystem, directory: 
     assert sum(path.stat().st_size for path in bounded.directory.glob("*.tar*")) <= bounded.max_bytes
 
 
+def test_windows_are_the_default_and_evaluation_reads_in_order(
+    bucket: s3fs.S3FileSystem, directory: Path, cache: CacheConfig
+) -> None:
+    """Both go with a cache that cannot hold all shards."""
+    sizes = sorted(path.stat().st_size for path in directory.glob("*.tar"))
+    shards = open_shards(["s3://data/set/train-*.tar"], replace(cache, max_bytes=sum(sizes[-4:])))
+    local = open_local_shards([f"{directory}/train-*.tar"])
+    assert contents(shards, replace(CONFIG, order="auto")) == contents(local, CONFIG)
+    ordered = replace(CONFIG, order="auto", shuffle=False, crop=False, last="pad")
+    assert contents(shards, ordered) == contents(local, ordered)
+
+
 @pytest.mark.parametrize(("order", "needs"), [("window", "windows of 2 shards"), ("global", "a global order")])
 def test_a_cache_that_is_too_small_is_refused(
     bucket: s3fs.S3FileSystem, cache: CacheConfig, order: str, needs: str

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import simplejpeg
 import webdataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alexnet_shards.errors import AlexnetError
@@ -95,22 +95,34 @@ def test_ranks_and_threads_do_not_matter(shards: ShardSet, last: Any, world_size
     assert dealt(parts) == expected
 
 
-@settings(max_examples=25, deadline=None)
-@given(batch_size=st.integers(1, 25), world_size=st.integers(1, 6), last=st.sampled_from(["drop", "keep", "pad"]))
-def test_exactly_once(shards: ShardSet, batch_size: int, world_size: int, last: Any) -> None:
-    if world_size > batch_size or (last == "drop" and batch_size > 21):
+@settings(max_examples=40, deadline=None)
+@example(batch_size=8, world_size=5, last="keep", position=6)  # a rank whose last part is larger than its full ones
+@example(batch_size=8, world_size=5, last="pad", position=6)
+@given(
+    batch_size=st.integers(1, 25),
+    world_size=st.integers(1, 6),
+    last=st.sampled_from(["drop", "keep", "pad"]),
+    position=st.integers(0, 20),
+)
+def test_exactly_once(shards: ShardSet, batch_size: int, world_size: int, last: Any, position: int) -> None:
+    """From any position on, as a change of the batch size may leave it."""
+    left = 21 - position
+    if world_size > batch_size or (last == "drop" and batch_size > left):
         return
     config = StreamConfig(batch_size=batch_size, seed=1, world_size=world_size, last=last, threads=1)
     streams = [Stream(shards, replace(config, rank=rank)) for rank in range(world_size)]
     rows, sizes = [], []
     for stream in streams:
         with stream:
+            stream.load_state_dict({"epoch": 0, "position": position})
             batches = [(batch.rows.clone(), batch.valid.clone()) for batch in stream.epoch()]
-        assert len(batches) == stream.steps_per_epoch
+        assert len(batches) == (left // batch_size if last == "drop" else -(-left // batch_size))
+        assert position or len(batches) == stream.steps_per_epoch
         rows += [int(row) for batch, valid in batches for row in batch[valid]]
         sizes.append([len(batch) for batch, _ in batches])
-    whole = 21 // batch_size * batch_size if last == "drop" else 21
+    whole = left // batch_size * batch_size if last == "drop" else left
     assert len(rows) == len(set(rows)) == whole
+    assert set(rows) <= set(epoch_table(21, 1, 0).rows[position:].tolist())
     if last == "pad":
         assert all(len(set(size)) == 1 for size in sizes)
         assert sum(size[0] for size in sizes) == batch_size
@@ -286,6 +298,12 @@ def test_a_state_of_other_shards(shards: ShardSet, state: dict[str, int]) -> Non
 def test_wrong_configurations(shards: ShardSet, change: dict[str, Any], message: str) -> None:
     with pytest.raises(AlexnetError, match=message):
         Stream(shards, StreamConfig(**{"batch_size": 4, "seed": 0, **change}))
+
+
+def test_pinned_memory_needs_a_device(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(AlexnetError, match="no CUDA device"):
+        Stream(shards, StreamConfig(batch_size=4, seed=2, pin_memory=True))
 
 
 def test_closing_in_the_middle_leaves_no_thread(shards: ShardSet) -> None:

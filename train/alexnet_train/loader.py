@@ -129,7 +129,8 @@ class ThreadLoader:
 
     def wait(self, slot: int) -> JobReport:
         """Wait for the job of a slot."""
-        reports = [future.result() for future in self._pending.pop(slot)]
+        reports = [future.result() for future in self._pending[slot]]
+        del self._pending[slot]
         return JobReport(
             read_seconds=sum(report.read_seconds for report in reports),
             decode_seconds=sum(report.decode_seconds for report in reports),

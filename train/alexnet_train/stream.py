@@ -36,9 +36,10 @@ class StreamConfig:
 
     `batch_size` counts the samples of all ranks. `crop` False gives whole 256x256 images, no flip, no noise. `last` is
     what becomes of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size
-    with `valid` False. `order` "window" shuffles within windows of `window_shards` shards, for disks and networks that
-    do not like random reads. `threads` 0: one a core; with `child_process` they run in a process of their own.
-    `quarantine`: so many bad samples are replaced (crops) or masked (whole images) before the stream fails.
+    with `valid` False. `order` "global" shuffles everything, "window" within windows of `window_shards` shards, for
+    disks and networks that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: one a
+    core; with `child_process` they run in a process of their own. `quarantine`: so many bad samples are replaced
+    (crops) or masked (whole images) before the stream fails.
     """
 
     batch_size: int
@@ -48,7 +49,7 @@ class StreamConfig:
     shuffle: bool = True
     crop: bool = True
     last: Literal["drop", "keep", "pad"] = "drop"
-    order: Literal["global", "window"] = "global"
+    order: Literal["auto", "global", "window"] = "auto"
     window_shards: int = 16
     threads: int = 0
     check_crc: bool = True
@@ -67,7 +68,7 @@ class StreamConfig:
             raise AlexnetError(f"rank {self.rank}: expected 0 to {self.world_size - 1}, below world_size")
         if self.batch_size < self.world_size:
             raise AlexnetError(f"batch_size {self.batch_size}: expected {self.world_size} or more, one sample a rank")
-        for name, choices in (("last", ("drop", "keep", "pad")), ("order", ("global", "window"))):
+        for name, choices in (("last", ("drop", "keep", "pad")), ("order", ("auto", "global", "window"))):
             if getattr(self, name) not in choices:
                 raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
 
@@ -80,18 +81,22 @@ class Stream:
         self._shards, self._config = shards, config
         self._epoch = self._position = self._run = self._slot = 0
         self._meters = Meters()
+        if config.pin_memory and not torch.cuda.is_available():
+            raise AlexnetError("pin_memory: there is no CUDA device to pin memory for; leave it out")
         if self.steps_per_epoch == 0:
             raise AlexnetError(
                 f"{shards.num_samples} samples are less than one batch of {config.batch_size}; lower the batch size"
             )
         height_px = CROP_PX if config.crop else IMAGE_PX
-        first, last = self._rank_part(config.batch_size)
+        largest_part = -(-config.batch_size // config.world_size)
         source = shards.source if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
-        self._prefetch = prefetcher(shards, config.window_shards if config.order == "window" else None)
+        by_default = config.order == "auto" and isinstance(shards, RemoteShardSet)
+        self._by_windows = config.order == "window" or by_default
+        self._prefetch = prefetcher(shards, config.window_shards if self._by_windows or not config.shuffle else None)
         loader_config = LoaderConfig(
             source=source,
             num_slots=JOBS_AHEAD + 1,
-            slot_shape=(last - first, height_px, height_px, 3),
+            slot_shape=(largest_part, height_px, height_px, 3),
             threads=config.threads or len(os.sched_getaffinity(0)),
             check_crc=config.check_crc,
         )
@@ -171,7 +176,7 @@ class Stream:
     def _table(self, epoch: int) -> EpochTable:
         config = self._config
         windows = None
-        if config.order == "window":
+        if self._by_windows:
             windows = Windows(shard_of_row=self._shards.rows["shard"], shards_in_window=config.window_shards)
         return epoch_table(
             self._shards.num_samples, config.seed, epoch, shuffle=config.shuffle, crop=config.crop, windows=windows
@@ -236,4 +241,5 @@ class Stream:
             noise_z=torch.from_numpy(table.noise_z[places]),
             valid=torch.from_numpy(valid),
         )
-        return pad(batch, slot_nhwc) if self._config.last == "pad" else batch
+        first, last = self._rank_part(self._config.batch_size)
+        return pad(batch, slot_nhwc[: last - first]) if self._config.last == "pad" else batch
