@@ -1,5 +1,7 @@
 """The stream: every sample once, the same pixels for any ranks and threads, and exact resume from everywhere."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.index import load_index, save_index
+from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.epoch import epoch_table
 from alexnet_train.stream import Batch, Stream, StreamConfig
@@ -325,3 +329,35 @@ def test_a_million_samples(shards: ShardSet) -> None:
         tail = [int(row) for batch in stream.epoch() for row in batch.rows]
     expected: npt.NDArray[np.int64] = epoch_table(1_281_168, 2, 3).rows[-20:]
     assert tail == expected.tolist()
+
+
+OPEN_MANY = """
+import sys
+from pathlib import Path
+from alexnet_shards.shardset import open_shards
+from alexnet_train.stream import Stream, StreamConfig
+
+def resident_mb():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1000
+
+before = resident_mb()
+shards = open_shards([sys.argv[1]])
+with Stream(shards, StreamConfig(batch_size=16, seed=1, threads=2)) as stream:
+    batches = stream.epoch()
+    for _ in range(12):
+        ring_mb = 4 * next(batches).images_nhwc.nbytes / 1e6
+    print(shards.num_samples, resident_mb() - before - ring_mb)
+"""
+
+
+def test_the_memory_of_a_million_samples(tmp_path: Path, make_shards: Callable[..., str]) -> None:
+    """Index, labels and epoch table of 1.28 M samples take less than 100 MB above the batches."""
+    pattern = make_shards(tmp_path, (7,))
+    save_index(tmp_path / "train.index.npy", np.tile(load_index(tmp_path / "train.index.npy"), 183_024))
+    manifest = load_manifest(tmp_path / "train.manifest.json")
+    fact = replace(manifest.shards[0], samples=7 * 183_024)
+    save_manifest(tmp_path / "train.manifest.json", replace(manifest, shards=(fact,)))
+    done = subprocess.run([sys.executable, "-c", OPEN_MANY, pattern], capture_output=True, text=True, check=True)
+    samples, megabytes = done.stdout.split()
+    assert int(samples) == 1_281_168
+    assert float(megabytes) < 100
