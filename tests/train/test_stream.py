@@ -23,7 +23,7 @@ from alexnet_shards.index import load_index, save_index
 from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_train.epoch import epoch_table
-from alexnet_train.stream import Batch, Stream, StreamConfig
+from alexnet_train.stream import Batch, Stream, StreamConfig, default_threads
 
 Sample = tuple[int, int, bytes, bool, bytes]
 SIZES = (7, 5, 9)
@@ -302,6 +302,13 @@ def test_a_state_of_other_shards(shards: ShardSet, state: dict[str, int]) -> Non
 def test_wrong_configurations(shards: ShardSet, change: dict[str, Any], message: str) -> None:
     with pytest.raises(AlexnetError, match=message):
         Stream(shards, StreamConfig(**{"batch_size": 4, "seed": 0, **change}))
+
+
+def test_threads_are_a_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    for sharing, threads in (("", 12), ("1", 12), ("5", 2), ("100", 1), ("0", 12), ("many", 12)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", sharing)
+        assert default_threads() == threads
 
 
 def test_pinned_memory_needs_a_device(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:

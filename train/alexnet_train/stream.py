@@ -37,8 +37,8 @@ class StreamConfig:
     `batch_size` counts the samples of all ranks. `crop` False gives whole 256x256 images, no flip, no noise. `last` is
     what becomes of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size
     with `valid` False. `order` "global" shuffles everything, "window" within windows of `window_shards` shards, for
-    disks and networks that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: one a
-    core; with `child_process` they run in a process of their own. `quarantine`: so many bad samples are replaced
+    disks and networks that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: this
+    process's share of the cores; with `child_process` they run in a process of their own. `quarantine`: so many bad samples are replaced
     (crops) or masked (whole images) before the stream fails.
     """
 
@@ -73,6 +73,12 @@ class StreamConfig:
                 raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
 
 
+def default_threads() -> int:
+    """This process's share of the cores it may use: torchrun's LOCAL_WORLD_SIZE says how many processes share them."""
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, len(os.sched_getaffinity(0)) // (int(sharing) if sharing.isdigit() and int(sharing) else 1))
+
+
 class Stream:
     """Batches of a ShardSet, epoch after epoch, with exact resume; a context manager that owns threads and buffers."""
 
@@ -97,7 +103,7 @@ class Stream:
             source=source,
             num_slots=JOBS_AHEAD + 1,
             slot_shape=(largest_part, height_px, height_px, 3),
-            threads=config.threads or len(os.sched_getaffinity(0)),
+            threads=config.threads or default_threads(),
             check_crc=config.check_crc,
         )
         self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
