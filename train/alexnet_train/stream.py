@@ -38,8 +38,8 @@ class StreamConfig:
     what becomes of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size
     with `valid` False. `order` "global" shuffles everything, "window" within windows of `window_shards` shards, for
     disks and networks that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: this
-    process's share of the cores; with `child_process` they run in a process of their own. `quarantine`: so many bad samples are replaced
-    (crops) or masked (whole images) before the stream fails.
+    process's share of the cores; with `child_process` they run in a process of their own. `quarantine`: so many bad
+    samples are replaced (crops) or masked (whole images) before the stream fails.
     """
 
     batch_size: int
