@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -22,6 +23,12 @@ from alexnet_shards.manifest import ShardFact
 from alexnet_train.cache import CacheConfig, ShardCache
 
 SIZE = 200_000
+
+
+def send_slowly(file: BinaryIO, body: bytes) -> None:
+    for begin in range(0, SIZE, SIZE // 10):
+        file.write(body[begin : begin + SIZE // 10])
+        time.sleep(0.3)
 
 
 class Store:
@@ -46,6 +53,8 @@ class Store:
                 fault = store.faults.pop(0) if store.faults and send else ""
                 status = 404 if content is None else 500 if fault == "500" else 200
                 body = content if content is not None and status == 200 else b""
+                if fault == "long":
+                    body += b"more" * 1000
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -57,9 +66,7 @@ class Store:
                 elif fault == "wrong":
                     self.wfile.write(body[:-1] + b"?")
                 elif fault == "slow":
-                    for begin in range(0, SIZE, SIZE // 10):
-                        self.wfile.write(body[begin : begin + SIZE // 10])
-                        time.sleep(0.3)
+                    send_slowly(self.wfile, body)
                 else:
                     self.wfile.write(body)
 
@@ -183,6 +190,22 @@ def test_a_shard_larger_than_the_cache(cache: ShardCache, store: Store) -> None:
     with pytest.raises(AlexnetError, match="do not fit the cache .*ALEXNET_CACHE_GIB"):
         small.fetch(store.url(0), store.fact(0))
     assert names(small) == []
+
+
+def test_more_at_once_than_fit_take_turns(cache: ShardCache, store: Store) -> None:
+    """Room that a download under way has taken is waited for."""
+    narrow = ShardCache(config=replace(cache.config, max_bytes=SIZE))
+    store.faults = ["slow"]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda number: content_of(narrow, store, number), range(4)))
+    assert results == [store.files[f"/s-{number}.tar"] for number in range(4)]
+    assert len(names(narrow)) == 1
+
+
+def test_an_answer_that_is_too_long_leaves_no_tail(cache: ShardCache, store: Store) -> None:
+    store.faults = ["long"]
+    assert content_of(cache, store, 1) == store.files["/s-1.tar"]
+    assert len(store.gets) == 2
 
 
 def test_new_content_at_the_same_address(cache: ShardCache, store: Store) -> None:

@@ -23,6 +23,7 @@ from alexnet_shards.manifest import ShardFact
 
 LOGGER = logging.getLogger(__name__)
 PIECE_BYTES = 8 << 20
+WAIT_FOR_ROOM_SECONDS = 0.05
 PART_SUFFIX = ".part"
 GIB = 1 << 30
 
@@ -90,22 +91,29 @@ class ShardCache:
         return path
 
     def _reserve(self, part: BinaryIO, fact: ShardFact, url: str) -> None:
+        """Take the room of a shard; where other downloads have it, wait until they end and can be evicted."""
+        if fact.bytes > self.config.max_bytes:
+            raise AlexnetError(
+                f"{url}: {fact.bytes} bytes do not fit the cache {self.config.directory} of "
+                f"{self.config.max_bytes} bytes; raise ALEXNET_CACHE_GIB"
+            )
+        while not self._take_room(part, fact.bytes):
+            time.sleep(WAIT_FOR_ROOM_SECONDS)
+
+    def _take_room(self, part: BinaryIO, size: int) -> bool:
         """Make room, oldest use first, and take it by giving the part file its final size."""
         with _locked_directory(self.config.directory):
             own = os.fstat(part.fileno()).st_ino
             kept = sorted(file for file in _files(self.config.directory) if file.inode != own)
             room = self.config.max_bytes - sum(file.size for file in kept)
             for file in kept:
-                if room >= fact.bytes:
+                if room >= size:
                     break
                 if _remove(file.path):
                     room += file.size
-            if room < fact.bytes:
-                raise AlexnetError(
-                    f"{url}: {fact.bytes} bytes do not fit the cache {self.config.directory} of "
-                    f"{self.config.max_bytes} bytes beside the downloads under way; raise ALEXNET_CACHE_GIB"
-                )
-            part.truncate(fact.bytes)
+            if room >= size:
+                part.truncate(size)
+            return room >= size
 
     def _download(self, part: BinaryIO, url: str, fact: ShardFact) -> None:
         wait_seconds = self.config.first_wait_seconds
@@ -113,9 +121,8 @@ class ShardCache:
             try:
                 found = _copy(url, part)
             except (FileNotFoundError, PermissionError) as error:
-                raise AlexnetError(
-                    f"{url}: {type(error).__name__}: {error}; check the address and its access"
-                ) from error
+                problem = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise AlexnetError(f"{url}: {problem}; check the address and its access") from error
             except transient_errors() as error:
                 problem = f"{type(error).__name__}: {error}".splitlines()[0]
             else:
@@ -142,6 +149,7 @@ def _copy(url: str, part: BinaryIO) -> tuple[int, str]:
             part.write(piece)
             size += len(piece)
     part.flush()
+    part.truncate(size)
     return size, digest.hexdigest()
 
 

@@ -151,7 +151,7 @@ class Prefetcher:
         self._begun = 0
 
     def advance(self, position: int) -> None:
-        """The consumer is about to need the samples from `position` on; begins the downloads that are due."""
+        """Every sample before `position` has been loaded; begins the downloads that are due."""
         due = int(np.searchsorted(self._first_places, position, side="right")) + self._ahead
         for shard in self._order[self._begun : due]:
             url, fact = self._source.urls[shard], self._source.facts[shard]

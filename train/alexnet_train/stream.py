@@ -204,7 +204,7 @@ class Stream:
                 while starts and len(under_way) < JOBS_AHEAD:
                     start, slot = starts.popleft(), self._slot
                     self._slot = (slot + 1) % len(self._ring.tensors)
-                    self._prefetch.advance(start)
+                    self._prefetch.advance(under_way[0][0] if under_way else start)
                     self._loader.submit(slot, self._job(table, self._places(start)))
                     under_way.append((start, slot))
                 start, slot = under_way[0]
