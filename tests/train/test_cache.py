@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from alexnet_train.cache import CacheConfig, ShardCache
 SIZE = 200_000
 
 
-def send_slowly(file: BinaryIO, body: bytes) -> None:
+def send_slowly(file: BufferedIOBase, body: bytes) -> None:
     for begin in range(0, SIZE, SIZE // 10):
         file.write(body[begin : begin + SIZE // 10])
         time.sleep(0.3)
