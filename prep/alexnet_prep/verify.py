@@ -61,7 +61,7 @@ def verify(directory: Path, splits: Sequence[str], workers: int, progress: Progr
     `progress(done, total)` counts shards. Raises FormatError where a manifest or index itself cannot be used.
     """
     jobs = [job for split in splits for job in _jobs(directory, split)]
-    bad: list[BadSample] = []
+    bad = [stray for split in splits for stray in _strays(directory, split)]
     try:
         with ProcessPoolExecutor(
             max(1, min(workers, len(jobs))), get_context("spawn"), die_with_parent, (os.getpid(),)
@@ -87,6 +87,14 @@ def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexR
     bounds = np.searchsorted(rows["shard"], np.arange(len(manifest.shards) + 1))
     for number, fact in enumerate(manifest.shards):
         yield directory / fact.name, fact, np.array(rows[bounds[number] : bounds[number + 1]])
+
+
+def _strays(directory: Path, split: str) -> Iterator[BadSample]:
+    """Shards of a split that its manifest does not list: a glob over the directory would train on them."""
+    known = {fact.name for fact in load_manifest(manifest_path(directory, split)).shards}
+    for path in sorted(directory.glob(f"{split}-*.tar")):
+        if path.name not in known:
+            yield BadSample(shard=path.name, key=None, reason="the manifest does not list this shard; remove it")
 
 
 def check_shard(path: Path, fact: ShardFact, rows: IndexRows) -> list[BadSample]:

@@ -59,6 +59,12 @@ def test_missing_truncated_and_padded_shards_are_named(finished: Path, prep: Any
     assert "header" in reasons["train-003.tar"]
 
 
+def test_a_stray_shard_is_named(finished: Path, prep: Any) -> None:
+    (finished / "train-777.tar").write_bytes((finished / "train-000.tar").read_bytes())
+    (bad,) = findings(prep, finished)
+    assert (bad["shard"], bad["key"]) == ("train-777.tar", None)
+
+
 def test_a_changed_label_is_named(finished: Path, prep: Any) -> None:
     rows = np.array(load_index(finished / "train.index.npy"))
     rows["label"][5] = (rows["label"][5] + 1) % 3
