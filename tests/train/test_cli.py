@@ -10,9 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import load_checkpoint
-from alexnet_train.cli import choose_device, eval_main, sort_paths, train_main
+from alexnet_train.cli import eval_main, sort_paths, train_main
 
 SMALL = ["--recipe", "demo", "--set", "width=0.0625", "--set", "batch_size=5", "--set", "epochs=1"]
 
@@ -110,13 +109,6 @@ def test_mistakes_are_one_line(make_run: Callable[..., str], tmp_path: Path) -> 
 def test_wrong_usage_is_status_2() -> None:
     assert run(train_main).exit_code == 2
     assert run(eval_main, "--checkpoint", "a.pt", "--shards", "b", "--views", "3").exit_code == 2
-
-
-def test_devices() -> None:
-    assert choose_device("cpu").type == "cpu"
-    assert choose_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(AlexnetError, match="not usable here"):
-        choose_device("cuda:99")
 
 
 def test_real_processes(make_run: Callable[..., str], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from alexnet_train.distributed import World
 from alexnet_train.dryrun import dry_run
 from alexnet_train.loop import RunConfig
 from alexnet_train.progress import RunProgress
@@ -19,7 +20,7 @@ def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
         val_shards=(),
         stats=None,
         out_dir=tmp_path / "run",
-        device=torch.device("cpu"),
+        world=World(device=torch.device("cpu")),
     )
     with RunProgress("train", "steps", quiet=True) as progress:
         found = dry_run(run, progress)

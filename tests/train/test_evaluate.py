@@ -13,9 +13,14 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import load_stats
 from alexnet_train.augment import DeviceStats
-from alexnet_train.evaluate import Classifier, evaluate
+from alexnet_train.distributed import World
+from alexnet_train.evaluate import Classifier, EvalConfig, evaluate
 from alexnet_train.model import AlexNet
 from alexnet_train.recipe import load_recipe
+
+
+def config(views: int) -> EvalConfig:
+    return EvalConfig(views=views, batch_size=4, world=World(device=torch.device("cpu")))
 
 
 def classifier(directory: Path, shards: ShardSet, seed: int) -> Classifier:
@@ -61,7 +66,7 @@ def test_counts_equal_a_plain_loop(views: int, networks: int, make_run: Callable
     shards = open_shards([f"{tmp_path}/val-*.tar"])
     classifiers = [classifier(tmp_path, shards, seed) for seed in range(networks)]
     seen: list[int] = []
-    result = evaluate(classifiers, shards, views=views, batch_size=4, on_images=seen.append)
+    result = evaluate(classifiers, shards, config(views), seen.append)
     assert (result.top1_wrong, result.top5_wrong) == plain_counts(tmp_path, shards, classifiers, views)
     assert (result.images, result.views, sum(seen)) == (11, views, 11)
     assert result.confusion.sum(1).tolist() == np.bincount(shards.labels, minlength=7).tolist()
@@ -86,7 +91,7 @@ def test_a_network_without_finite_outputs_is_always_wrong(make_run: Callable[...
     one = classifier(tmp_path, shards, 0)
     with torch.no_grad():
         one.model.get_parameter("fc8.bias").fill_(float("nan"))
-    result = evaluate([one], shards, views=1, batch_size=4)
+    result = evaluate([one], shards, config(1))
     assert (result.top1_error, result.top5_error) == (1.0, 1.0)
 
 
@@ -95,9 +100,9 @@ def test_other_classes_and_private_labels_are_refused(make_run: Callable[..., st
     shards = open_shards([f"{tmp_path}/val-*.tar"])
     one = classifier(tmp_path, shards, 0)
     with pytest.raises(AlexnetError, match="not the checkpoint's 2"):
-        evaluate([replace(one, classes=one.classes[:2])], shards, views=1, batch_size=4)
+        evaluate([replace(one, classes=one.classes[:2])], shards, config(1))
     rows = np.load(tmp_path / "val.index.npy")
     rows["label"] = -1
     np.save(tmp_path / "val.index.npy", rows)
     with pytest.raises(AlexnetError, match="private"):
-        evaluate([one], open_shards([f"{tmp_path}/val-*.tar"]), views=1, batch_size=4)
+        evaluate([one], open_shards([f"{tmp_path}/val-*.tar"]), config(1))

@@ -10,6 +10,7 @@ import torch
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
+from alexnet_train.distributed import World
 from alexnet_train.loop import RunConfig, fit, seed_dropout
 from alexnet_train.metrics import read_metrics
 from alexnet_train.progress import RunProgress
@@ -21,8 +22,8 @@ TIMES = {"images_per_second", "data_wait_fraction", "checkpoint"}
 
 def config(pattern: str, out_dir: Path, *settings: str) -> RunConfig:
     recipe = load_recipe("demo", (*SMALL, *settings))
-    device = torch.device("cpu")
-    return RunConfig(recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, device=device)
+    world = World(device=torch.device("cpu"))
+    return RunConfig(recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, world=world)
 
 
 def train(pattern: str, out_dir: Path, *settings: str) -> dict[str, Any]:
@@ -131,15 +132,31 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     assert_equal_ends(tmp_path / "straight", tmp_path / "damaged")
 
 
-def test_another_recipe_or_other_shards_in_a_run_directory_are_refused(
-    make_run: Callable[..., str], tmp_path: Path
-) -> None:
+def test_best_checkpoint_is_that_of_the_lowest_error(make_run: Callable[..., str], tmp_path: Path) -> None:
+    train(make_run(tmp_path / "shards"), tmp_path / "run", "keep_checkpoints=1")
+    epochs = [record for record in read_metrics(tmp_path / "run" / "metrics.jsonl") if record["kind"] == "epoch"]
+    lowest = min(record["val_top1_error"] for record in epochs)
+    best = [record["step"] for record in epochs if record["val_top1_error"] == lowest][-1]
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt")["step"] == best
+    assert [path.name for path in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000009.pt"]
+
+
+def test_bfloat16_smoothing_and_warm_up_are_switches(make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern = make_run(tmp_path / "shards")
-    train(pattern, tmp_path / "run", "epochs=1")
-    with pytest.raises(AlexnetError, match=r"optim.learning_rate was 0.01, now 0.5"):
-        train(pattern, tmp_path / "run", "learning_rate=0.5")
-    with pytest.raises(AlexnetError, match="other training shards"):
-        train(make_run(tmp_path / "other", (10, 7)), tmp_path / "run")
+    settings = {
+        "plain": "seed=0",
+        "half": "precision=bfloat16",
+        "smooth": "label_smoothing=0.1",
+        "warm": "warmup_epochs=1",
+    }
+    losses = {name: train(pattern, tmp_path / name, setting)["train_loss"] for name, setting in settings.items()}
+    assert len(set(losses.values())) == 4
+    assert losses["half"] == pytest.approx(losses["plain"], rel=0.05)
+    content = load_checkpoint(list_checkpoints(tmp_path / "half" / "checkpoints")[-1])
+    assert all(tensor.dtype == torch.float32 for tensor in content["model"].values())
+    steps = [record for record in read_metrics(tmp_path / "warm" / "metrics.jsonl") if record["kind"] == "step"]
+    assert steps[0]["rates"]["conv1.weight"] == pytest.approx(0.01 * 2 / 3)
+    assert steps[-1]["rates"]["conv1.weight"] == pytest.approx(0.01)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(make_run: Callable[..., str], tmp_path: Path) -> None:
@@ -154,11 +171,10 @@ def test_seeds_change_the_run(make_run: Callable[..., str], tmp_path: Path) -> N
     assert len(losses) == 2
 
 
-def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
+def test_dropout_masks_are_a_function_of_seed_step_and_rank() -> None:
     draws = []
-    for seed, step in ((0, 1), (0, 2), (1, 1), (0, 1)):
-        seed_dropout(seed, step)
+    for place in ((0, 1, 0), (0, 2, 0), (1, 1, 0), (0, 1, 1), (0, 1, 0)):
+        seed_dropout(*place)
         draws.append(torch.rand(1000))
-    assert torch.equal(draws[0], draws[3])
-    assert not torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])
+    assert torch.equal(draws[0], draws[4])
+    assert not any(torch.equal(draws[0], other) for other in draws[1:4])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from alexnet_shards.manifest import ClassFact
-from alexnet_train.metrics import EvalResult, MetricsLog, Tally, label_ranks, read_metrics, worst_classes
+from alexnet_train.distributed import World
+from alexnet_train.metrics import Clock, EvalResult, MetricsLog, Tally, label_ranks, read_metrics, worst_classes
 
 
 def test_label_ranks_equal_sorting() -> None:
@@ -26,7 +28,8 @@ def test_ties_and_nan_are_never_right() -> None:
 
 
 def test_tally_means_and_state() -> None:
-    tally, again = Tally(), Tally()
+    world = World(device=torch.device("cpu"))
+    tally, again = Tally(world), Tally(world)
     assert math.isnan(tally.means()["train_loss"])
     tally.add(torch.tensor([1.0, 2.0]), torch.tensor([0, 3]))
     again.load_state(tally.state())
@@ -62,12 +65,13 @@ def test_worst_classes() -> None:
 
 def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = MetricsLog(path, 0)
+    log = MetricsLog(path)
     for step in (10, 20, 30):
         log.write("step", step, {"train_loss": step / 7})
     with path.open("a") as file:
         file.write('{"kind": "step", "step": 40, "tra')  # killed while writing
-    again = MetricsLog(path, 20)
+    again = MetricsLog(path)
+    again.drop_after(20)
     again.write("step", 30, {"train_loss": 0.5})
     assert [(record["step"], record["train_loss"]) for record in read_metrics(path)] == [
         (10, 10 / 7),
@@ -79,7 +83,23 @@ def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) ->
 
 def test_a_new_run_begins_an_empty_log(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    MetricsLog(path, 0).write("step", 5, {})
-    MetricsLog(path, 0)
+    MetricsLog(path).write("step", 5, {})
+    MetricsLog(path).drop_after(0)
     assert path.read_text() == ""
     assert read_metrics(tmp_path / "absent.jsonl") == []
+
+
+def test_only_an_enabled_log_writes(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", enabled=False)
+    log.drop_after(0)
+    log.write("step", 1, {})
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_clock() -> None:
+    clock = Clock()
+    clock.add(10, 0.0)
+    time.sleep(0.05)
+    figures = clock.figures()
+    assert 0 < figures["images_per_second"] <= 200
+    assert figures["data_wait_fraction"] == 0.0

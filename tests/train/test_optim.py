@@ -18,7 +18,9 @@ def phase(after_epochs: int, factor: float, layers: dict[str, float] | None = No
 
 
 def config(*phases: Phase) -> OptimConfig:
-    return OptimConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.01, phases=phases or (phase(0, 1.0),))
+    return OptimConfig(
+        learning_rate=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=0.0, phases=phases or (phase(0, 1.0),)
+    )
 
 
 def net() -> nn.Sequential:

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent files, checked byte by byte when read, loaded without running any code in them."""
 
+import os
 import pickle
 import re
 import zipfile
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from alexnet_shards.errors import FormatError
-from alexnet_shards.files import atomic_file
+from alexnet_shards.files import TEMPORARY_SUFFIX, atomic_file, sync_directory
 
 FORMAT = "alexnet-checkpoint"
 VERSION = 1
@@ -62,3 +63,12 @@ def remove_old_checkpoints(directory: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for path in list_checkpoints(directory)[:-keep]:
         path.unlink(missing_ok=True)
+
+
+def link_atomic(path: Path, name: Path) -> None:
+    """Make `name` another name of the file at `path`, replacing what it named; it outlives the removal of `path`."""
+    temporary = name.with_name(name.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)
+    os.link(path, temporary)
+    temporary.replace(name)
+    sync_directory(name.parent)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import split_of
+from alexnet_train.distributed import choose_device, join_world
 from alexnet_train.dryrun import dry_run
-from alexnet_train.evaluate import evaluate, load_classifier
+from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
 from alexnet_train.export import WRITERS, export
 from alexnet_train.loop import RunConfig, fit
 from alexnet_train.metrics import worst_classes
@@ -20,6 +20,7 @@ from alexnet_train.predict import predict
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
 from alexnet_train.remote import open_shards
+from alexnet_train.requests import Stopped
 
 EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -40,19 +41,20 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 def train_main(**options: Any) -> None:
     """Train AlexNet on shards; started again with the same --out, it goes on where it stopped."""
 
-    def work() -> dict[str, Any]:
+    def work() -> dict[str, Any] | None:
         recipe = load_recipe(options["recipe"], options["settings"])
         shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
-        run = RunConfig(
-            recipe=recipe,
-            shards=shards,
-            val_shards=val_shards,
-            stats=options["stats"],
-            out_dir=options["out"] or Path("runs") / recipe.name,
-            device=choose_device(options["device"]),
-        )
-        with RunProgress("train", "steps") as progress:
-            return dry_run(run, progress) if options["dry_run"] else fit(run, progress)
+        with join_world(options["device"]) as world, RunProgress("train", "steps", quiet=not world.is_main) as progress:
+            run = RunConfig(
+                recipe=recipe,
+                shards=shards,
+                val_shards=val_shards,
+                stats=options["stats"],
+                out_dir=options["out"] or Path("runs") / recipe.name,
+                world=world,
+            )
+            result = dry_run(run, progress) if options["dry_run"] else fit(run, progress)
+        return result if world.is_main else None
 
     _finish(work, options["as_json"])
 
@@ -76,14 +78,18 @@ def train_main(**options: Any) -> None:
 def eval_main(**options: Any) -> None:
     """Top-1 and top-5 errors, each image once, probabilities averaged over views and checkpoints."""
 
-    def work() -> dict[str, Any]:
-        device = choose_device(options["device"])
-        classifiers = [load_classifier(path, device) for path in options["checkpoints"]]
+    def work() -> dict[str, Any] | None:
         shards = open_shards([options["shards"], *options["more_shards"]])
-        views, batch_size = int(options["views"]), options["batch_size"]
-        with RunProgress("evaluate", "images") as progress:
+        with (
+            join_world(options["device"]) as world,
+            RunProgress("evaluate", "images", quiet=not world.is_main) as progress,
+        ):
+            classifiers = [load_classifier(path, world.device) for path in options["checkpoints"]]
             progress.start(shards.num_samples)
-            result = evaluate(classifiers, shards, views=views, batch_size=batch_size, on_images=progress.advance)
+            how = EvalConfig(views=int(options["views"]), batch_size=options["batch_size"], world=world)
+            result = evaluate(classifiers, shards, how, progress.advance)
+        if not world.is_main:
+            return None
         worst = worst_classes(result, shards.classes, options["worst"])
         return result.as_dict() | ({"worst": worst} if options["worst"] else {})
 
@@ -129,19 +135,6 @@ def sort_paths(
     return (shards, *(path for path in more_shards if path not in val_paths)), (val_shards, *val_paths)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU where there is none."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise AlexnetError(f"--device {name}: not usable here ({reason}); expected auto, cpu or cuda:N") from error
-    return device
-
-
 def _finish(work: Callable[[], Any], as_json: bool) -> None:
     """Run a command's work, print its result to stdout, and turn a user's error into one line and status 1."""
     try:
@@ -149,7 +142,11 @@ def _finish(work: Callable[[], Any], as_json: bool) -> None:
     except (AlexnetError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    click.echo(json.dumps(result) if as_json else "\n".join(_lines(result)))
+    except Stopped as stopped:
+        click.echo(str(stopped), err=True)
+        sys.exit(stopped.status)
+    if result is not None:
+        click.echo(json.dumps(result) if as_json else "\n".join(_lines(result)))
 
 
 def _lines(result: Any) -> list[str]:

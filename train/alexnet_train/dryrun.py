@@ -4,11 +4,11 @@ import time
 from itertools import islice
 from typing import Any
 
-from alexnet_train.loop import RunConfig, Trainer
+from alexnet_train.loop import RunConfig, Trainer, stream_config
 from alexnet_train.model import layer_costs
 from alexnet_train.progress import RunProgress
 from alexnet_train.rundata import open_run_data, with_classes
-from alexnet_train.stream import Stream, StreamConfig
+from alexnet_train.stream import Stream
 
 STEPS = 3
 
@@ -20,13 +20,12 @@ def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
-    config = StreamConfig(batch_size=recipe.train.batch_size, seed=recipe.train.seed)
-    with Stream(data.train, config) as stream:
+    with Stream(data.train, stream_config(recipe, run.world)) as stream:
         trainer = Trainer(run, recipe, data, stream, progress)
         costs = layer_costs(trainer.model)
         progress.start(STEPS)
         seconds = []
-        for batch in islice(stream.epoch(run.device), STEPS):
+        for batch in islice(stream.epoch(run.world.device), STEPS):
             started = time.perf_counter()
             trainer.train_step(batch, epoch=0)
             trainer.epoch_tally.means()  # waits for the device

@@ -15,6 +15,7 @@ from alexnet_shards.manifest import ClassFact
 from alexnet_shards.shardset import ShardSet
 from alexnet_train.augment import DeviceStats, InputConfig, view_inputs
 from alexnet_train.checkpoint import load_checkpoint
+from alexnet_train.distributed import World
 from alexnet_train.metrics import EvalResult, label_ranks
 from alexnet_train.model import AlexNet
 from alexnet_train.recipe import recipe_from_dict
@@ -38,6 +39,15 @@ class Classifier:
         return torch.stack([self.model(x).float().softmax(1) for x in inputs]).mean(0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work."""
+
+    views: int
+    batch_size: int
+    world: World
+
+
 def load_classifier(path: Path, device: torch.device) -> Classifier:
     """The network of the checkpoint at `path`; raises FormatError where it cannot be read."""
     return classifier_of(load_checkpoint(path, device), str(path), device)
@@ -58,9 +68,7 @@ def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> 
 def evaluate(
     classifiers: Sequence[Classifier],
     shards: ShardSet,
-    *,
-    views: int,
-    batch_size: int,
+    config: EvalConfig,
     on_images: Callable[[int], None] = lambda images: None,
 ) -> EvalResult:
     """Errors of the classifiers' averaged probabilities on every image of `shards`, each counted once.
@@ -68,27 +76,35 @@ def evaluate(
     `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other classes.
     """
     check_classes(classifiers, shards)
-    device = classifiers[0].stats.mean_nchw.device
-    config = StreamConfig(
-        batch_size=batch_size, seed=0, shuffle=False, crop=False, last="keep", pin_memory=device.type == "cuda"
+    world = config.world
+    how = StreamConfig(
+        batch_size=max(config.batch_size, world.size),
+        seed=0,
+        rank=world.rank,
+        world_size=world.size,
+        shuffle=False,
+        crop=False,
+        last="pad",
+        pin_memory=world.device.type == "cuda",
     )
-    wrong = torch.zeros(2, dtype=torch.int64, device=device)
+    wrong = torch.zeros(2, dtype=torch.int64, device=world.device)
     confusion: Tensor | None = None
-    with Stream(shards, config) as stream:
-        for batch in stream.epoch(device):
-            scores = torch.stack([one.probabilities(batch.images_nhwc, views) for one in classifiers]).mean(0)
-            ranks = label_ranks(scores, batch.labels)
+    with Stream(shards, how) as stream:
+        for batch in stream.epoch(world.device):
+            scores = torch.stack([one.probabilities(batch.images_nhwc, config.views) for one in classifiers]).mean(0)
+            scores, labels = scores[batch.valid], batch.labels[batch.valid]
+            ranks = label_ranks(scores, labels)
             wrong += torch.stack([(ranks > 0).sum(), (ranks >= 5).sum()])
             num_classes = scores.shape[1]
-            pairs = torch.bincount(batch.labels * num_classes + scores.argmax(1), minlength=num_classes**2)
+            pairs = torch.bincount(labels * num_classes + scores.argmax(1), minlength=num_classes**2)
             confusion = pairs if confusion is None else confusion + pairs
-            on_images(len(batch.labels))
-    top1_wrong, top5_wrong = wrong.tolist()
-    counts = torch.zeros(0) if confusion is None else confusion
+            on_images(len(labels))
+    top1_wrong, top5_wrong = world.sum(wrong).tolist()
+    counts = torch.zeros(0) if confusion is None else world.sum(confusion)
     side = math.isqrt(len(counts))
     return EvalResult(
         images=shards.num_samples,
-        views=views,
+        views=config.views,
         top1_wrong=top1_wrong,
         top5_wrong=top5_wrong,
         confusion=counts.reshape(side, side).cpu().numpy(),

@@ -5,6 +5,7 @@ that was killed and started again ends with the same weights as one that was not
 """
 
 import math
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,30 +16,32 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.errors import AlexnetError
 from alexnet_train.augment import DeviceStats, train_input
 from alexnet_train.batch import Batch
 from alexnet_train.checkpoint import (
     checkpoint_path,
-    list_checkpoints,
+    link_atomic,
     load_checkpoint,
     remove_old_checkpoints,
     save_checkpoint,
 )
-from alexnet_train.evaluate import Classifier, evaluate
-from alexnet_train.metrics import MetricsLog, Tally, label_ranks, read_metrics
+from alexnet_train.distributed import World
+from alexnet_train.evaluate import Classifier, EvalConfig, evaluate
+from alexnet_train.metrics import Clock, MetricsLog, Tally, label_ranks
 from alexnet_train.model import AlexNet
 from alexnet_train.optim import make_optimizer, phase_at, rates_at, set_rates
 from alexnet_train.progress import RunProgress
-from alexnet_train.recipe import Recipe, recipe_from_dict, save_recipe
+from alexnet_train.recipe import Recipe, save_recipe
+from alexnet_train.requests import Requests, Stopped
+from alexnet_train.resume import check_same_run, last_epoch_record, newest_checkpoint
 from alexnet_train.rundata import RunData, open_run_data, with_classes
 from alexnet_train.stream import Stream, StreamConfig
 
 METRICS_NAME = "metrics.jsonl"
 RECIPE_NAME = "recipe.toml"
 CHECKPOINTS_NAME = "checkpoints"
-# What may differ from the checkpoint's recipe without making it another run.
-FREE_KEYS = ("epochs", "log_every_steps", "checkpoint_every_steps", "keep_checkpoints", "validation_batch_size")
+BEST_NAME = "best.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class RunConfig:
     val_shards: Sequence[str]
     stats: Path | None
     out_dir: Path
-    device: torch.device
+    world: World
 
 
 def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
@@ -60,18 +63,28 @@ def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
-    config = StreamConfig(
-        batch_size=recipe.train.batch_size, seed=recipe.train.seed, pin_memory=run.device.type == "cuda"
-    )
-    with Stream(data.train, config) as stream:
+    with Stream(data.train, stream_config(recipe, run.world)) as stream, Requests() as requests:
         trainer = Trainer(run, recipe, data, stream, progress)
+        trainer.requests = requests
         trainer.resume()
-        save_recipe(run.out_dir / RECIPE_NAME, recipe)
+        if run.world.is_main:
+            save_recipe(run.out_dir / RECIPE_NAME, recipe)
         progress.start(recipe.train.epochs * stream.steps_per_epoch, trainer.step)
         while stream.state_dict()["epoch"] < recipe.train.epochs:
             trainer.train_epoch()
             trainer.end_epoch()
     return last_epoch_record(run.out_dir / METRICS_NAME)
+
+
+def stream_config(recipe: Recipe, world: World) -> StreamConfig:
+    """How the recipe's training shards are streamed to one of the processes."""
+    return StreamConfig(
+        batch_size=recipe.train.batch_size,
+        seed=recipe.train.seed,
+        rank=world.rank,
+        world_size=world.size,
+        pin_memory=world.device.type == "cuda",
+    )
 
 
 class Trainer:
@@ -80,22 +93,27 @@ class Trainer:
     def __init__(self, run: RunConfig, recipe: Recipe, data: RunData, stream: Stream, progress: RunProgress) -> None:
         generator = torch.Generator().manual_seed(recipe.train.seed)
         model = AlexNet(recipe.model, generator)
-        self.model = model.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(device=run.world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, recipe.optim)
-        self.stats = DeviceStats.from_stats(data.stats, run.device)
-        self.epoch_tally, self.log_tally = Tally(run.device), Tally(run.device)
+        self.stats = DeviceStats.from_stats(data.stats, run.world.device)
+        self.network = run.world.wrap(self.model)
+        if recipe.train.compile:
+            self.network = torch.compile(self.network)  # type: ignore[assignment]
+        self.epoch_tally, self.log_tally = Tally(run.world), Tally(run.world)
         self.epoch_clock, self.log_clock = Clock(), Clock()
         self.step = 0
+        self.saved_at = time.monotonic()
+        self.requests = Requests()
+        self.log = MetricsLog(run.out_dir / METRICS_NAME, enabled=False)
         self.run, self.recipe, self.data, self.stream, self.progress = run, recipe, data, stream, progress
 
     def train_epoch(self) -> None:
         """The rest of the current epoch."""
-        train, epoch = self.recipe.train, self.stream.state_dict()["epoch"]
+        epoch = self.stream.state_dict()["epoch"]
         set_rates(self.optimizer, self._rates(epoch))
         self.model.train()
         self.epoch_clock, self.log_clock = Clock(), Clock()
-        batches = self.stream.epoch(self.run.device)
-        last_step = (epoch + 1) * self.stream.steps_per_epoch
+        batches = self.stream.epoch(self.run.world.device)
         while True:
             asked = time.perf_counter()
             batch = next(batches, None)
@@ -104,20 +122,27 @@ class Trainer:
             waited = time.perf_counter() - asked
             self.train_step(batch, epoch)
             for clock in (self.epoch_clock, self.log_clock):
-                clock.add(len(batch.labels), waited)
+                clock.add(len(batch.labels) * self.run.world.size, waited)
             self.progress.advance()
-            if self.step % train.log_every_steps == 0:
+            if self.step % self.recipe.train.log_every_steps == 0:
                 self._log_step(epoch)
-            if train.checkpoint_every_steps and self.step % train.checkpoint_every_steps == 0 and self.step < last_step:
-                self.save()
+            if self.step < (epoch + 1) * self.stream.steps_per_epoch:
+                self._answer_requests()
 
     def train_step(self, batch: Batch, epoch: int) -> None:
         """One update of the weights from one batch on the device (paper section 5)."""
-        seed_dropout(self.recipe.train.seed, self.step)
-        logits = self.model(train_input(batch, self.stats, self._input_config(epoch)))
-        losses = functional.cross_entropy(logits, batch.labels, reduction="none")
+        train, world = self.recipe.train, self.run.world
+        seed_dropout(train.seed, self.step, world.rank)
+        if self.recipe.optim.warmup_epochs:
+            set_rates(self.optimizer, self._rates(epoch))
+        x = train_input(batch, self.stats, self._input_config(epoch))
+        with torch.autocast(world.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
+            logits = self.network(x)
+        logits = logits.float()
+        losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(losses.mean())
+        # Of the mean over all processes' samples, of which each may have one more or less than the others.
+        torch.autograd.backward(losses.sum() * (world.size / train.batch_size))
         self.optimizer.step()
         self.step += 1
         ranks = label_ranks(logits.detach(), batch.labels)
@@ -134,28 +159,53 @@ class Trainer:
         self.log.write("epoch", self.step, record | {"checkpoint": str(path)})
         self.epoch_tally.reset()
         self.save()
+        self._keep_best(path, record["val_top1_error"])
         told = (f"{name} {record[name]:.4g}" for name in ("train_loss", "val_top1_error") if record[name] is not None)
         self.progress.say(f"epoch {epochs_done}/{self.recipe.train.epochs}: {', '.join(told)}")
+        self._answer_requests(saved=True)
 
     def save(self) -> None:
         """Write a checkpoint of this step and remove those that are too many."""
         directory = self.run.out_dir / CHECKPOINTS_NAME
-        save_checkpoint(checkpoint_path(directory, self.step), self._content())
-        remove_old_checkpoints(directory, self.recipe.train.keep_checkpoints)
+        content = self._content()  # sums over all processes
+        if self.run.world.is_main:
+            save_checkpoint(checkpoint_path(directory, self.step), content)
+            remove_old_checkpoints(directory, self.recipe.train.keep_checkpoints)
+        self.saved_at = time.monotonic()
 
     def resume(self) -> None:
         """Take up the newest checkpoint of the run directory that is whole, if there is one."""
-        self.run.out_dir.mkdir(parents=True, exist_ok=True)
-        for path in reversed(list_checkpoints(self.run.out_dir / CHECKPOINTS_NAME)):
-            try:
-                content = load_checkpoint(path, self.run.device)
-            except FormatError as error:
-                self.progress.say(f"warning: {error}")
-                continue
-            self._load(path, content)
-            self.progress.say(f"going on from {path}, epoch {content['epoch']}, step {self.step}")
-            break
-        self.log = MetricsLog(self.run.out_dir / METRICS_NAME, self.step)
+        world, directory = self.run.world, self.run.out_dir / CHECKPOINTS_NAME
+        found = newest_checkpoint(directory, self.progress) if world.is_main else None
+        path = world.told(str(found) if found else None)
+        if path is not None:
+            self._load(Path(path), load_checkpoint(Path(path), world.device))
+            self.progress.say(f"going on from {path}, epoch {self.stream.state_dict()['epoch']}, step {self.step}")
+        if world.is_main:
+            self.run.out_dir.mkdir(parents=True, exist_ok=True)
+        self.log = MetricsLog(self.run.out_dir / METRICS_NAME, enabled=world.is_main)
+        self.log.drop_after(self.step)
+
+    def _answer_requests(self, *, saved: bool = False) -> None:
+        """Save or leave where the recipe's interval has passed or a signal asked for it, in all processes alike."""
+        train = self.recipe.train
+        minutes = (time.monotonic() - self.saved_at) / 60
+        late = 0 < train.checkpoint_every_minutes <= minutes
+        save, leave = self.run.world.any([self.requests.save or late, bool(self.requests.leave)])
+        at_step = train.checkpoint_every_steps > 0 and self.step % train.checkpoint_every_steps == 0
+        if (save or leave or at_step) and not saved:
+            self.save()
+        self.requests.save = False
+        if leave:
+            raise Stopped(self.requests.leave or signal.SIGTERM, self.step)
+
+    def _keep_best(self, path: Path, error: float | None) -> None:
+        """Let best.pt name the checkpoint with the lowest validation error so far, beyond its removal."""
+        if error is None or not self.run.world.is_main:
+            return
+        errors = [record["val_top1_error"] for record in self.log.read() if record["kind"] == "epoch"]
+        if error <= min(errors):
+            link_atomic(path, path.with_name(BEST_NAME))
 
     def _content(self) -> dict[str, Any]:
         state = self.stream.state_dict()
@@ -189,7 +239,8 @@ class Trainer:
             return {"val_top1_error": None, "val_top5_error": None}
         classes = self.data.train.classes
         classifier = Classifier(model=self.model, stats=self.stats, input=self.recipe.input, classes=classes)
-        result = evaluate([classifier], self.data.val, views=1, batch_size=self.recipe.train.validation_batch_size)
+        how = EvalConfig(views=1, batch_size=self.recipe.train.validation_batch_size, world=self.run.world)
+        result = evaluate([classifier], self.data.val, how)
         return {"val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
 
     def _log_step(self, epoch: int) -> None:
@@ -208,7 +259,8 @@ class Trainer:
         )
 
     def _rates(self, epoch: int) -> dict[str, float]:
-        return rates_at(self.recipe.optim, [name for name, _ in self.model.named_parameters()], epoch)
+        names = [name for name, _ in self.model.named_parameters()]
+        return rates_at(self.recipe.optim, names, epoch, self.step / self.stream.steps_per_epoch)
 
     def _input_config(self, epoch: int) -> Any:
         if phase_at(self.recipe.optim.phases, epoch).colour_noise:
@@ -217,56 +269,9 @@ class Trainer:
         return replace(self.recipe.input, noise="off", divide_by=1.0)
 
 
-class Clock:
-    """Images and seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._started, self._waited, self._images = time.perf_counter(), 0.0, 0
-
-    def add(self, images: int, waited_seconds: float) -> None:
-        """Count a step of `images` that waited so long for its data."""
-        self._images += images
-        self._waited += waited_seconds
-
-    def figures(self) -> dict[str, float]:
-        """{"images_per_second", "data_wait_fraction"} so far."""
-        seconds = time.perf_counter() - self._started
-        return {"images_per_second": self._images / seconds, "data_wait_fraction": self._waited / seconds}
-
-
-def seed_dropout(seed: int, step: int) -> None:
-    """Make the dropout masks of a step a function of (seed, step), so that no generator's state need be kept."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
-
-
-def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: RunData) -> None:
-    """Raise AlexnetError where the checkpoint at `path` is of another recipe or of other shards."""
-    free = {key: getattr(recipe.train, key) for key in FREE_KEYS}
-    saved = recipe_from_dict(content["recipe"], str(path))
-    saved = replace(saved, name=recipe.name, train=replace(saved.train, **free))
-    if saved != recipe:
-        old, new = asdict(saved), asdict(recipe)
-        keys = [f"{section}.{key}" for section in new if section != "name" for key in new[section]]
-        changed = [key for key in keys if _at(old, key) != _at(new, key)]
-        raise AlexnetError(
-            f"{path}: of another recipe: {changed[0]} was {_at(old, changed[0])!r}, now {_at(new, changed[0])!r}; "
-            "choose another --out"
-        )
-    if content["shards"] != data.train.fingerprint:
-        raise AlexnetError(f"{path}: of other training shards than {data.train.paths[0]} …; choose another --out")
-
-
-def last_epoch_record(path: Path) -> dict[str, Any]:
-    """The last epoch's record in metrics.jsonl; raises AlexnetError where no epoch has ended."""
-    records = [record for record in read_metrics(path) if record["kind"] == "epoch"]
-    if not records:
-        raise AlexnetError(f"{path}: no finished epoch in it; remove the run directory and train again")
-    return records[-1]
-
-
-def _at(table: dict[str, Any], key: str) -> Any:
-    section, _, name = key.partition(".")
-    return table[section][name]
+def seed_dropout(seed: int, step: int, rank: int = 0) -> None:
+    """Make a step's dropout masks a function of (seed, step, rank), so that no generator's state need be kept."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
 
 
 def _check_finite(loss: float, step: int) -> None:

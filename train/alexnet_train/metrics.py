@@ -1,6 +1,7 @@
 """metrics.jsonl, sums over steps that survive a checkpoint, and how a ranked list is right or wrong."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from alexnet_shards.files import write_atomic
 from alexnet_shards.manifest import ClassFact
+from alexnet_train.distributed import World
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
@@ -25,10 +27,14 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 class Tally:
-    """Loss and errors summed over training images; sums stay on the device until they are asked for."""
+    """Loss and errors summed over training images; sums stay on the device until they are asked for.
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+    Asking is for all processes of the world at once: each has seen its own images.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sums = torch.zeros(3, dtype=torch.float64, device=world.device)
 
     def add(self, losses: Tensor, ranks: Tensor) -> None:
         """Count images by their losses (N,) and label ranks (N,)."""
@@ -41,7 +47,7 @@ class Tally:
 
     def means(self) -> dict[str, float]:
         """{"train_loss", "train_top1_error"} of the images since the last reset; NaN where there were none."""
-        loss, wrong, images = self._sums.tolist()
+        loss, wrong, images = self._world.sum(self._sums).tolist()
         return (
             {"train_loss": loss / images, "train_top1_error": wrong / images}
             if images
@@ -50,12 +56,12 @@ class Tally:
 
     def state(self) -> list[float]:
         """What a checkpoint holds of it."""
-        sums: list[float] = self._sums.tolist()
+        sums: list[float] = self._world.sum(self._sums).tolist()
         return sums
 
     def load_state(self, state: list[float]) -> None:
-        """Go on from `state`."""
-        self._sums.copy_(torch.tensor(state, dtype=torch.float64))
+        """Go on from `state`, which the first process takes over for all."""
+        self._sums.copy_(torch.tensor(state if self._world.is_main else [0.0] * 3, dtype=torch.float64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +120,25 @@ def worst_classes(result: EvalResult, classes: Sequence[ClassFact], count: int) 
 class MetricsLog:
     """metrics.jsonl: a JSON object a line, each with "kind" and "step"."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        """Open for appending after dropping what a run that got further than `step` has left there."""
-        self._path = path
-        kept = [json.dumps(record) for record in read_metrics(path) if record["step"] <= step]
-        write_atomic(path, "".join(line + "\n" for line in kept).encode())
+    def __init__(self, path: Path, *, enabled: bool = True) -> None:
+        """A log at `path`; not `enabled`, it writes nothing: only one process of a run writes."""
+        self._path, self._enabled = path, enabled
+
+    def drop_after(self, step: int) -> None:
+        """Drop what a run that got further than `step` has left there."""
+        if self._enabled:
+            kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
+            write_atomic(self._path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
         """Append one line; it is with the operating system when this returns."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **record}) + "\n")
+        if self._enabled:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **record}) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """The records so far."""
+        return read_metrics(self._path)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -137,3 +152,20 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+class Clock:
+    """Images and seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started, self._waited, self._images = time.perf_counter(), 0.0, 0
+
+    def add(self, images: int, waited_seconds: float) -> None:
+        """Count a step of `images` that waited so long for its data."""
+        self._images += images
+        self._waited += waited_seconds
+
+    def figures(self) -> dict[str, float]:
+        """{"images_per_second", "data_wait_fraction"} so far."""
+        seconds = time.perf_counter() - self._started
+        return {"images_per_second": self._images / seconds, "data_wait_fraction": self._waited / seconds}

@@ -28,11 +28,15 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Momentum SGD's numbers; the recipes in recipes/*.toml hold and cite them. `phases` ascend from 0 epochs."""
+    """Momentum SGD's numbers; the recipes in recipes/*.toml hold and cite them. `phases` ascend from 0 epochs.
+
+    Over `warmup_epochs` the rates grow linearly from nothing.
+    """
 
     learning_rate: float
     momentum: float
     weight_decay: float
+    warmup_epochs: float
     phases: tuple[Phase, ...]
 
 
@@ -88,14 +92,20 @@ def phase_at(phases: tuple[Phase, ...], epochs_done: int) -> Phase:
     return [phase for phase in phases if phase.after_epochs <= epochs_done][-1]
 
 
-def rates_at(config: OptimConfig, names: list[str], epochs_done: int) -> dict[str, float]:
-    """The learning rate of each parameter name, as "conv1.weight", when `epochs_done` epochs are finished."""
+def rates_at(
+    config: OptimConfig, names: list[str], epochs_done: int, progress_epochs: float = float("inf")
+) -> dict[str, float]:
+    """The learning rate of each parameter name, as "conv1.weight", when `epochs_done` epochs are finished.
+
+    `progress_epochs` also counts the part of the epoch that is under way; only the warm-up asks for it.
+    """
     phase = phase_at(config.phases, epochs_done)
+    warmth = min(1.0, progress_epochs / config.warmup_epochs) if config.warmup_epochs else 1.0
     rates = {}
     for name in names:
         layer, _, kind = name.rpartition(".")
         factor = phase.weights if kind == "weight" else phase.biases
-        rates[name] = config.learning_rate * factor * phase.layers.get(layer, 1.0)
+        rates[name] = warmth * config.learning_rate * factor * phase.layers.get(layer, 1.0)
     return rates
 
 

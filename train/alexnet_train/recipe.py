@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
@@ -21,7 +21,8 @@ DEFAULT_RECIPE = "released"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The run's numbers. `batch_size` counts all ranks; `checkpoint_every_steps` 0: at the end of epochs only.
+    """The run's numbers. `batch_size` counts all ranks. Checkpoints are written at the end of epochs, and every so many
+    steps and minutes where these are not 0. `precision` is of the network's matrix products; the rest is float32.
 
     `log_every_steps` lies between two lines of metrics.jsonl; `keep_checkpoints` is how many of the newest stay.
     """
@@ -31,8 +32,12 @@ class TrainConfig:
     seed: int
     log_every_steps: int
     checkpoint_every_steps: int
+    checkpoint_every_minutes: float
     keep_checkpoints: int
     validation_batch_size: int
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
+    label_smoothing: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +190,6 @@ def _check(train: TrainConfig) -> None:
     for name in ("epochs", "batch_size", "log_every_steps", "keep_checkpoints", "validation_batch_size"):
         if getattr(train, name) < 1:
             raise AlexnetError(f"train.{name} is {getattr(train, name)}; expected 1 or more")
-    for name in ("seed", "checkpoint_every_steps"):
+    for name in ("seed", "checkpoint_every_steps", "checkpoint_every_minutes"):
         if getattr(train, name) < 0:
             raise AlexnetError(f"train.{name} is {getattr(train, name)}; expected 0 or more")

@@ -1,0 +1,89 @@
+"""Real runs of one, two and three processes: the same samples, counts and loss; one that was killed goes on."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_train.checkpoint import load_checkpoint
+from alexnet_train.distributed import World, choose_device, join_world
+from alexnet_train.metrics import read_metrics
+
+# No dropout: its masks differ between processes, so losses could not be compared.
+SETTINGS = ("width=0.0625", "batch_size=5", "epochs=2", "dropout=0.0", "log_every_steps=1", "validation_batch_size=4")
+TOLERANCE = 1e-4
+
+
+def torchrun(processes: int, *words: str) -> dict[str, Any]:
+    """The JSON that the command prints once, whatever the number of processes."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*launcher, "-m", "alexnet_train.cli", *words, "--json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def words(pattern: str, out: Path, *settings: str) -> list[str]:
+    sets = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
+    return ["train", "--shards", pattern, "--recipe", "demo", *sets, "--out", str(out), "--device", "cpu"]
+
+
+def losses(out: Path) -> list[float]:
+    return [record["train_loss"] for record in read_metrics(out / "metrics.jsonl")]
+
+
+def test_any_number_of_processes_is_the_same_run(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    records = {count: torchrun(count, *words(pattern, tmp_path / str(count))) for count in (1, 2, 3)}
+    weights = {count: load_checkpoint(Path(records[count]["checkpoint"]))["model"] for count in records}
+    for count in (2, 3):
+        assert losses(tmp_path / str(count)) == pytest.approx(losses(tmp_path / "1"), rel=TOLERANCE)
+        for key in ("epoch", "step", "val_top1_error", "val_top5_error"):
+            assert records[count][key] == records[1][key], key
+        for name, tensor in weights[1].items():
+            torch.testing.assert_close(weights[count][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    evaluate = ["eval", "--checkpoint", records[1]["checkpoint"], "--shards", f"{tmp_path}/shards/val-*.tar"]
+    counts = [torchrun(count, *evaluate, "--views", "10", "--batch-size", "3") for count in (1, 2)]
+    assert counts[0] == counts[1]
+    assert counts[0]["images"] == 11
+
+
+def test_a_run_goes_on_with_another_number_of_processes(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    torchrun(1, *words(pattern, tmp_path / "straight"))
+    torchrun(2, *words(pattern, tmp_path / "changed", "epochs=1"))
+    torchrun(1, *words(pattern, tmp_path / "changed"))
+    assert losses(tmp_path / "changed") == pytest.approx(losses(tmp_path / "straight"), rel=TOLERANCE)
+
+
+def test_alone() -> None:
+    with join_world("cpu") as world:
+        assert (world.rank, world.size, world.is_main) == (0, 1, True)
+        assert world.any([True, False]) == [True, False]
+        assert world.told("x") == "x"
+        tensor = torch.ones(2)
+        total = world.sum(tensor)
+        assert torch.equal(total, tensor)
+        assert total is not tensor
+    assert not World(rank=1, size=2, device=torch.device("cpu")).is_main
+
+
+def test_devices() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(AlexnetError, match="not usable here"):
+        choose_device("cuda:99")

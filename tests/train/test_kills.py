@@ -1,0 +1,138 @@
+"""A run that is killed again and again ends with the bytes of one that was not; a run that is asked to stop saves first."""
+
+import json
+import multiprocessing
+import os
+import random
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
+from alexnet_train.metrics import read_metrics
+
+KILLS = 20
+SETTINGS = ("width=0.0625", "batch_size=5", "log_every_steps=1", "checkpoint_every_steps=4", "keep_checkpoints=3")
+TIMES = {"images_per_second", "data_wait_fraction", "checkpoint"}
+# Imports torch once for all the processes of this file.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["alexnet_train.cli"])
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Start `python -m alexnet_train.cli train …` as a process of its own."""
+
+    def begin(pattern: str, out: Path, *settings: str) -> Any:
+        sets = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
+        words = ["train", "--shards", pattern, "--recipe", "demo", *sets, "--out", str(out), "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["alexnet_train.cli", *words])
+        process = PROCESSES.Process(
+            target=runpy.run_module, args=("alexnet_train.cli",), kwargs={"run_name": "__main__", "alter_sys": True}
+        )
+        process.start()
+        return process
+
+    return begin
+
+
+def wait_for_lines(out: Path, process: Any, lines: int) -> None:
+    """Until metrics.jsonl has grown by so many lines, or the process has ended."""
+    path = out / "metrics.jsonl"
+
+    def written() -> int:
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    before = written()
+    while process.is_alive() and written() < before + lines:
+        before = min(before, written())  # a continued run drops lines behind its checkpoint
+        time.sleep(0.002)
+
+
+def end_of(out: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """Weights and velocities of the last checkpoint, and the metrics without times."""
+    content = load_checkpoint(list_checkpoints(out / "checkpoints")[-1])
+    velocities = {f"velocity {key}": state["velocity"] for key, state in content["optimizer"]["state"].items()}
+    records = read_metrics(out / "metrics.jsonl")
+    timeless = [{key: value for key, value in record.items() if key not in TIMES} for record in records]
+    return {**content["model"], **velocities}, timeless
+
+
+def assert_equal_ends(one: Path, other: Path) -> None:
+    (tensors, records), (other_tensors, other_records) = end_of(one), end_of(other)
+    assert records == other_records
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_random_moments(make_run: Callable[..., str], start: Callable[..., Any], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards", val_sizes=(3,))
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    process = start(pattern, straight, "epochs=60")
+    process.join()
+    assert process.exitcode == 0
+    chance = random.Random(0)
+    kills = 0
+    while kills < KILLS:
+        process = start(pattern, killed, "epochs=60")
+        wait_for_lines(killed, process, chance.randint(1, 14))
+        time.sleep(chance.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it ended before it was killed: give it more epochs"
+        kills += 1
+    process = start(pattern, killed, "epochs=60")
+    process.join()
+    assert process.exitcode == 0
+    assert_equal_ends(straight, killed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_leaves(
+    number: signal.Signals, make_run: Callable[..., str], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    pattern, out = make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run"
+    process = start(pattern, out, "epochs=200", "checkpoint_every_steps=0")
+    wait_for_lines(out, process, 7)
+    signal_process(process, number)
+    process.join()
+    assert process.exitcode == 128 + number
+    saved = load_checkpoint(list_checkpoints(out / "checkpoints")[-1])["step"]
+    assert saved == read_metrics(out / "metrics.jsonl")[-1]["step"] >= 6
+    (out / "metrics.jsonl").write_text((out / "metrics.jsonl").read_text() + json.dumps({"step": 0})[:5])
+    stopped_at = saved // 3 + 2
+    process = start(pattern, out, f"epochs={stopped_at}", "checkpoint_every_steps=0")
+    process.join()
+    assert process.exitcode == 0
+    start(pattern, tmp_path / "straight", f"epochs={stopped_at}", "checkpoint_every_steps=0").join()
+    assert_equal_ends(out, tmp_path / "straight")
+
+
+def test_asked_to_save_it_saves_and_goes_on(
+    make_run: Callable[..., str], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    pattern, out = make_run(tmp_path / "shards", val_sizes=()), tmp_path / "run"
+    process = start(pattern, out, "epochs=12", "checkpoint_every_steps=0", "keep_checkpoints=100")
+    wait_for_lines(out, process, 5)
+    signal_process(process, signal.SIGUSR1)
+    process.join()
+    assert process.exitcode == 0
+    steps = [int(path.stem.removeprefix("step-")) for path in list_checkpoints(out / "checkpoints")]
+    assert steps[-1] == 36
+    # At most one between the ends of epochs; none where the signal came during a validation or an epoch's last step.
+    assert len(set(steps) - set(range(3, 37, 3))) <= 1
+
+
+def signal_process(process: Any, number: signal.Signals) -> None:
+    """Send a signal to a process that is running."""
+    assert process.is_alive()
+    os.kill(process.pid, number)

@@ -1,0 +1,87 @@
+"""Several processes as one run: what torchrun tells of them, sums over them, and decisions that all take alike."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from alexnet_shards.errors import AlexnetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The processes of a run: this one's number, how many there are, and its device."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of each process's `tensor`, the same on all."""
+        total = tensor.clone()
+        if self.size > 1:
+            dist.all_reduce(total)
+        return total
+
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """For each flag, whether it is up in any process."""
+        if self.size == 1:
+            return list(flags)
+        raised = self.sum(torch.tensor([float(flag) for flag in flags], device=self.device))
+        return [count > 0 for count in raised.tolist()]
+
+    def told(self, value: str | None) -> str | None:
+        """The first process's `value`, on all."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, device=self.device)
+        return values[0]
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model with gradients averaged over the processes."""
+        return model if self.size == 1 else DistributedDataParallel(model)
+
+
+@contextmanager
+def join_world(device_name: str) -> Iterator[World]:
+    """The run that torchrun started this process for, on nccl for GPUs and gloo for CPUs, or this process alone.
+
+    `device_name` is auto, cpu, cuda or cuda:N; with several processes each takes the GPU of its LOCAL_RANK.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = choose_device(device_name)
+    if size == 1:
+        yield World(device=device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank=dist.get_rank(), size=size, device=device)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU, or the CPU where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise AlexnetError(f"--device {name}: not usable here ({reason}); expected auto, cpu or cuda:N") from error
+    return device
