@@ -58,6 +58,12 @@ class Log:
         self.retries.append(reason)
 
 
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is stopped before it says a word is not waited for as long as a cold disk would need."""
+    monkeypatch.setattr("alexnet_prep.engine.START_SECONDS", 12.0)
+
+
 @pytest.fixture
 def jobs(tmp_path: Path, photo_bytes: Any) -> tuple[BuildSetup, list[ShardJob]]:
     """Three shards of eight images each in a folder source."""
