@@ -17,8 +17,8 @@ BUILD_SECONDS = 60
 
 
 @functools.cache
-def load_library(source: Path) -> ctypes.CDLL | None:
-    """The library of a C source, compiled at the first call on this machine (about a second).
+def load_library(source: Path, libraries: tuple[str, ...] = ()) -> ctypes.CDLL | None:
+    """The library of a C source, compiled at the first call on this machine (about a second), linked with `libraries`.
 
     None where it cannot be had (no compiler, an unwritable cache) or ALEXNET_KERNELS=off: callers then do the same work
     in numpy or torch, with the same results, slower.
@@ -30,13 +30,13 @@ def load_library(source: Path) -> ctypes.CDLL | None:
         LOGGER.info("no C compiler: %s does its work without, which is slower", source.stem)
         return None
     try:
-        return ctypes.CDLL(str(_build(source, compiler)))
+        return ctypes.CDLL(str(_build(source, compiler, libraries)))
     except (OSError, subprocess.SubprocessError) as error:
         LOGGER.warning("%s cannot be built (%s): the same work is done without, slower", source.name, error)
         return None
 
 
-def _build(source: Path, compiler: str) -> Path:
+def _build(source: Path, compiler: str, libraries: tuple[str, ...]) -> Path:
     """The library's path in the cache; its name carries the source, the compiler and the processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=BUILD_SECONDS).stdout
     parts = [source.read_bytes(), version, " ".join(FLAGS).encode(), _processor()]
@@ -47,7 +47,7 @@ def _build(source: Path, compiler: str) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory) as work:
             built = Path(work) / library.name
-            command = [compiler, *FLAGS, str(source), "-o", str(built), "-lm"]
+            command = [compiler, *FLAGS, str(source), "-o", str(built), *(f"-l{name}" for name in libraries), "-lm"]
             subprocess.run(command, capture_output=True, check=True, timeout=BUILD_SECONDS)
             built.replace(library)
     return library

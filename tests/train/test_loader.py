@@ -42,6 +42,28 @@ def test_crops_are_slices_of_whole_images(shards: ShardSet) -> None:
         assert np.array_equal(crop_hwc, whole_hwc[int(top) : int(top) + 224, int(left) : int(left) + 224])
 
 
+@pytest.mark.parametrize("crop", [True, False])
+def test_without_a_compiler_everything_is_the_same(
+    shards: ShardSet, crop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels and reasons."""
+    job = crop_job(shards, list(range(50))) if crop else Job(rows=shards.rows[list(range(50))])
+    job.rows["crc32"][[3, 41]] += 1
+    job.rows["size"][17] -= 100
+    results = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr("alexnet_train.loader.load_crops", lambda: None)
+        images_nhwc = np.zeros((50, 224, 224, 3) if crop else (50, 256, 256, 3), np.uint8)
+        samples = SampleLoader(LocalShards(shards.paths), check_crc=True)
+        report = samples.load(job, 0, 50, images_nhwc)
+        samples.close()
+        assert [place for place, _ in report.failures] == [3, 17, 41]
+        results.append((images_nhwc, report.failures))
+    assert np.array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
 def test_jobs_land_in_their_slots(shards: ShardSet) -> None:
     """Three jobs at once, of three sizes, equal one thread's work; the rest of a slot is not touched."""
     loader, samples = ThreadLoader(config_of(shards)), SampleLoader(LocalShards(shards.paths), check_crc=True)

@@ -5,6 +5,8 @@ import resource
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,6 +76,22 @@ class ShardFiles:
         if len(content) != size:
             raise BadSampleError(f"the shard ends at byte {offset + len(content)}, expected {offset + size}: truncated")
         return content
+
+    @contextmanager
+    def held(self, shards: Sequence[int]) -> Iterator[list[int]]:
+        """Descriptors of `shards` while the block lasts, -1 where one cannot be opened; raises AlexnetError."""
+        held, descriptors = [], []
+        try:
+            for shard in shards:
+                try:
+                    descriptors.append(self._acquire(shard))
+                    held.append(shard)
+                except BadSampleError:
+                    descriptors.append(-1)
+            yield descriptors
+        finally:
+            for shard in held:
+                self._release(shard)
 
     def close(self) -> None:
         """Close every file; no read may be under way."""
