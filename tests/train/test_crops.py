@@ -38,7 +38,8 @@ def photo(seed: int) -> Image256:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((256, 256), Image.Resampling.BICUBIC)
     noisy = np.asarray(coarse, np.int16) + rng.integers(-20, 21, (256, 256, 3))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    clipped: Image256 = np.clip(noisy, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def shard_of(path: Path, jpegs: list[bytes]) -> IndexRows:
