@@ -161,8 +161,10 @@ def test_bfloat16_smoothing_and_warm_up_are_switches(make_run: Callable[..., str
 
 def test_a_loss_that_is_not_finite_ends_the_run(make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern = make_run(tmp_path / "shards")
-    with pytest.raises(AlexnetError, match="lower learning_rate"):
+    with pytest.raises(AlexnetError, match="not finite at step 1 .* lower learning_rate"):
         train(pattern, tmp_path / "run", "learning_rate=1e30")
+    assert [path.name for path in (tmp_path / "run").glob("bad-batch-*")] == ["bad-batch-00000001.pt"]
+    assert not list_checkpoints(tmp_path / "run" / "checkpoints")
 
 
 def test_seeds_change_the_run(make_run: Callable[..., str], tmp_path: Path) -> None:

@@ -4,7 +4,6 @@
 that was killed and started again ends with the same weights as one that was not.
 """
 
-import math
 import signal
 import time
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from alexnet_shards.errors import AlexnetError
 from alexnet_train.augment import DeviceStats, train_input
 from alexnet_train.batch import Batch
 from alexnet_train.checkpoint import (
@@ -27,6 +25,7 @@ from alexnet_train.checkpoint import (
     save_checkpoint,
 )
 from alexnet_train.distributed import World
+from alexnet_train.divergence import check_finite
 from alexnet_train.evaluate import Classifier, EvalConfig, evaluate
 from alexnet_train.metrics import Clock, MetricsLog, Tally, label_ranks
 from alexnet_train.model import AlexNet
@@ -140,6 +139,8 @@ class Trainer:
             logits = self.network(x)
         logits = logits.float()
         losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=train.label_smoothing)
+        if world.device.type == "cpu" or self.step % train.log_every_steps == 0:  # elsewhere a look costs a wait
+            check_finite(losses, batch, self.step, self.run.out_dir)
         self.optimizer.zero_grad(set_to_none=True)
         # Of the mean over all processes' samples, of which each may have one more or less than the others.
         torch.autograd.backward(losses.sum() * (world.size / train.batch_size))
@@ -153,7 +154,6 @@ class Trainer:
         """Validate, write the epoch's line of metrics and its checkpoint."""
         epochs_done = self.stream.state_dict()["epoch"]
         record: dict[str, Any] = {"epoch": epochs_done, **self.epoch_tally.means(), **self.epoch_clock.figures()}
-        _check_finite(record["train_loss"], self.step)
         record |= self._validate()
         path = checkpoint_path(self.run.out_dir / CHECKPOINTS_NAME, self.step)
         self.log.write("epoch", self.step, record | {"checkpoint": str(path)})
@@ -245,7 +245,6 @@ class Trainer:
 
     def _log_step(self, epoch: int) -> None:
         means, figures = self.log_tally.means(), self.log_clock.figures()
-        _check_finite(means["train_loss"], self.step)
         self.log.write("step", self.step, {"epoch": epoch, **means, "rates": self._rates(epoch), **figures})
         self.log_tally.reset()
         self.log_clock = Clock()
@@ -272,11 +271,3 @@ class Trainer:
 def seed_dropout(seed: int, step: int, rank: int = 0) -> None:
     """Make a step's dropout masks a function of (seed, step, rank), so that no generator's state need be kept."""
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
-
-
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise AlexnetError(
-            f"the loss is {loss} at step {step}: training has diverged; "
-            "lower learning_rate, or start again from an earlier checkpoint"
-        )
