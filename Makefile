@@ -48,7 +48,7 @@ bench-peers: setup ## virtual environments for what the benchmarks measure again
 	PYTHON=$(PYTHON) benchmarks/peers.sh
 
 bench: setup ## every benchmark on the real photos in DATA
-	@for name in prep stats stream step; do \
+	@for name in prep stats stream index step; do \
 	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
 
 clean: ## remove caches and the demo's files; data in shards/ stays
