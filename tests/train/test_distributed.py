@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_train.checkpoint import load_checkpoint
+from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.distributed import World, choose_device, join_world
 from alexnet_train.metrics import read_metrics
 
@@ -68,6 +70,35 @@ def test_a_run_goes_on_with_another_number_of_processes(make_run: Callable[..., 
     torchrun(2, *words(pattern, tmp_path / "changed", "epochs=1"))
     torchrun(1, *words(pattern, tmp_path / "changed"))
     assert losses(tmp_path / "changed") == pytest.approx(losses(tmp_path / "straight"), rel=TOLERANCE)
+
+
+def started(out: Path, pattern: str) -> subprocess.Popen[bytes]:
+    """A run of two processes that has done some steps."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"]
+    command = [*launcher, "-m", "alexnet_train.cli", *words(pattern, out, "epochs=8", "checkpoint_every_steps=2")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while run.poll() is None and len(read_metrics(out / "metrics.jsonl")) < 6:
+        time.sleep(0.01)
+    assert run.poll() is None
+    return run
+
+
+def test_a_killed_process_is_started_again_and_the_run_ends_right(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards", val_sizes=())
+    torchrun(1, *words(pattern, tmp_path / "straight", "epochs=8", "checkpoint_every_steps=2"))
+    run = started(tmp_path / "killed", pattern)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    assert run.wait() == 0
+    assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
+    stopped = started(tmp_path / "stopped", pattern)
+    stopped.terminate()
+    assert stopped.wait() != 0
+    saved = load_checkpoint(list_checkpoints(tmp_path / "stopped" / "checkpoints")[-1])["step"]
+    assert saved == read_metrics(tmp_path / "stopped" / "metrics.jsonl")[-1]["step"]
+    torchrun(1, *words(pattern, tmp_path / "stopped", "epochs=8", "checkpoint_every_steps=2"))
+    assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
 
 
 def test_alone() -> None:
