@@ -127,25 +127,32 @@ def difference_levels(contender: Contender, shards: ShardSet, folder: Path, work
 
 def measure(data: Path, repeats: int, epochs: int) -> dict[str, Any]:
     """All contenders: their pixels checked, then interleaved runs."""
-    ready = [contender for contender in CONTENDERS if not contender.missing()]
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in ready}
+    reasons = {contender.name: contender.missing() for contender in CONTENDERS}
+    pixels: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder, work = Path(name) / "shards", Path(name)
         shards = make_shards(data, folder)
-        pixels = {
-            contender.name: round(difference_levels(contender, shards, folder, work), 3)
-            for contender in ready
-            if contender.script != "decode_alone.py"
-        }
+        for contender in CONTENDERS:
+            if not reasons[contender.name] and contender.script != "decode_alone.py":
+                try:
+                    pixels[contender.name] = round(difference_levels(contender, shards, folder, work), 3)
+                except RuntimeError as error:
+                    if contender.venv is None:
+                        raise
+                    reasons[contender.name] = f"does not run: {str(error).splitlines()[-1]}"
+        ready = [contender for contender in CONTENDERS if not reasons[contender.name]]
+        seconds: dict[str, list[float]] = {contender.name: [] for contender in ready}
         for _ in range(repeats):
             for contender in ready:
                 short, few = run(contender, folder, 2)
                 long, many = run(contender, folder, 2 + epochs)
                 seconds[contender.name].append((long - short) / (many - few))
-    return summary(seconds, pixels, shards)
+    return summary(seconds, pixels, reasons, shards)
 
 
-def summary(seconds: dict[str, list[float]], pixels: dict[str, float], shards: ShardSet) -> dict[str, Any]:
+def summary(
+    seconds: dict[str, list[float]], pixels: dict[str, float], reasons: dict[str, str], shards: ShardSet
+) -> dict[str, Any]:
     """Ratios of medians, a row a contender, versions."""
     cost = {name: statistics.median(found) for name, found in seconds.items()}
     rows: list[dict[str, Any]] = []
@@ -157,7 +164,7 @@ def summary(seconds: dict[str, list[float]], pixels: dict[str, float], shards: S
             row["least_and_most"] = [round(min(found) * 1e6, 1), round(max(found) * 1e6, 1)]
             row["pixel_difference_levels"] = pixels.get(contender.name)
         else:
-            row["reason"] = contender.missing()
+            row["reason"] = reasons[contender.name]
         rows.append(row)
     ratios = {"over_decode_cost": round(cost["ours"] / cost["decode alone"], 3)}
     for contender in CONTENDERS:

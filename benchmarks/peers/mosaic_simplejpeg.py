@@ -1,14 +1,31 @@
 """mosaicml-streaming: the same JPEG bytes in its MDS format, simplejpeg, uint8 crops; one worker."""
 
+import sys
 import tarfile
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import simplejpeg
 import torch
 from common import BATCH_SIZE, random_crop, run
-from streaming import MDSWriter, StreamingDataset
+
+
+class Absent(ModuleType):
+    """torchvision, which the package imports for data sets that are not used here; its wheels need a CUDA torch."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+for module in ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"):
+    sys.modules[module] = Absent(module)
+    sys.modules[module].__spec__ = ModuleSpec(module, None)
+from streaming import MDSWriter, StreamingDataset  # noqa: E402
 
 
 class Crops(StreamingDataset):  # type: ignore[misc]
