@@ -13,12 +13,11 @@ from alexnet_train.stream import Stream, StreamConfig
 
 THREADS = int(os.environ.get("THREADS", "1"))
 CHILD = os.environ.get("CHILD") == "1"
-CHECK_CRC = os.environ.get("CHECK_CRC") != "0"
 
 
 def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
     shards = open_shards([f"{folder}/train-*.tar"])
-    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=THREADS, child_process=CHILD, check_crc=CHECK_CRC)
+    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=THREADS, child_process=CHILD)
     with Stream(shards, config) as stream:
         for epoch in range(epochs):
             table = epoch_table(shards.num_samples, 1, epoch)
