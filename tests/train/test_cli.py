@@ -106,6 +106,24 @@ def test_mistakes_are_one_line(make_run: Callable[..., str], tmp_path: Path) -> 
     assert not out.exists()
 
 
+@pytest.mark.parametrize("how", [[], ["--child-process", "--threads", "2"]])
+def test_a_bad_sample_stops_the_run_or_is_quarantined(
+    make_run: Callable[..., str], tmp_path: Path, how: list[str]
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    path = sorted((tmp_path / "shards").glob("train-*.tar"))[0]
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 255
+    path.write_bytes(content)
+    words = ["--shards", pattern, *SMALL, "--out", str(tmp_path / "run"), *how]
+    line = failure(run(train_main, *words))
+    assert path.name in line
+    assert "alexnet-prep verify" in line
+    trained = run(train_main, *words, "--quarantine", "1", "--json")
+    assert trained.exit_code == 0, trained.output
+    assert json.loads(trained.stdout)["epoch"] == 1
+
+
 def test_wrong_usage_is_status_2() -> None:
     assert run(train_main).exit_code == 2
     assert run(eval_main, "--checkpoint", "a.pt", "--shards", "b", "--views", "3").exit_code == 2

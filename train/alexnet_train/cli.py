@@ -14,7 +14,7 @@ from alexnet_train.distributed import choose_device, join_world
 from alexnet_train.dryrun import dry_run
 from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
 from alexnet_train.export import WRITERS, export
-from alexnet_train.loop import RunConfig, fit
+from alexnet_train.loop import LoaderOptions, RunConfig, fit
 from alexnet_train.metrics import worst_classes
 from alexnet_train.predict import predict
 from alexnet_train.progress import RunProgress
@@ -35,6 +35,13 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/RECIPE].")
 @click.option("--dry-run", is_flag=True, help="Build everything, try one step, print sizes and times.")
+@click.option(
+    "--quarantine", type=click.IntRange(0), default=0, help="Replace up to so many bad samples before stopping."
+)
+@click.option(
+    "--threads", type=click.IntRange(0), default=0, help="Threads that decode [default: a share of the cores]."
+)
+@click.option("--child-process", is_flag=True, help="Decode in a process of its own, for GPUs that wait for launches.")
 @DEVICE
 @AS_JSON
 @EXTRA_PATHS
@@ -52,6 +59,7 @@ def train_main(**options: Any) -> None:
                 stats=options["stats"],
                 out_dir=options["out"] or Path("runs") / recipe.name,
                 world=world,
+                loader=LoaderOptions(**{name: options[name] for name in ("quarantine", "threads", "child_process")}),
             )
             result = dry_run(run, progress) if options["dry_run"] else fit(run, progress)
         return result if world.is_main else None

@@ -20,7 +20,7 @@ def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
-    with Stream(data.train, stream_config(recipe, run.world)) as stream:
+    with Stream(data.train, stream_config(recipe, run)) as stream:
         trainer = Trainer(run, recipe, data, stream, progress)
         costs = layer_costs(trainer.model)
         progress.start(STEPS)

@@ -44,6 +44,15 @@ BEST_NAME = "best.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """How this machine reads (see StreamConfig); which samples a step sees does not depend on it."""
+
+    threads: int = 0
+    child_process: bool = False
+    quarantine: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One run: the recipe and its files. Empty `val_shards` and `stats` None: the files beside the shards."""
 
@@ -53,6 +62,7 @@ class RunConfig:
     stats: Path | None
     out_dir: Path
     world: World
+    loader: LoaderOptions = LoaderOptions()
 
 
 def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
@@ -62,7 +72,7 @@ def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
-    with Stream(data.train, stream_config(recipe, run.world)) as stream, Requests() as requests:
+    with Stream(data.train, stream_config(recipe, run)) as stream, Requests() as requests:
         trainer = Trainer(run, recipe, data, stream, progress)
         trainer.requests = requests
         trainer.resume()
@@ -75,14 +85,17 @@ def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     return last_epoch_record(run.out_dir / METRICS_NAME)
 
 
-def stream_config(recipe: Recipe, world: World) -> StreamConfig:
+def stream_config(recipe: Recipe, run: RunConfig) -> StreamConfig:
     """How the recipe's training shards are streamed to one of the processes."""
     return StreamConfig(
         batch_size=recipe.train.batch_size,
         seed=recipe.train.seed,
-        rank=world.rank,
-        world_size=world.size,
-        pin_memory=world.device.type == "cuda",
+        rank=run.world.rank,
+        world_size=run.world.size,
+        pin_memory=run.world.device.type == "cuda",
+        threads=run.loader.threads,
+        child_process=run.loader.child_process,
+        quarantine=run.loader.quarantine,
     )
 
 
