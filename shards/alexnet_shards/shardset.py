@@ -1,11 +1,9 @@
 """The chosen shards: their paths, index rows, labels and classes, checked against the manifest when they are opened."""
 
-import fcntl
 import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy.typing as npt
 
 from alexnet_shards.adopt import adopt_shards
 from alexnet_shards.errors import FormatError
+from alexnet_shards.files import locked
 from alexnet_shards.index import IndexRows, load_index
 from alexnet_shards.manifest import (
     ClassFact,
@@ -105,7 +104,7 @@ def _open_split(directory: str, split: str, paths: Sequence[str]) -> ShardSet:
 
 def _adopt_once(directory: Path, split: str) -> None:
     """Make the manifest and index of shards made elsewhere; processes that ask at once wait for the first."""
-    with _locked(directory):
+    with locked(directory):
         if manifest_path(directory, split).exists() and index_path(directory, split).exists():
             return
         if not os.access(directory, os.W_OK):
@@ -115,17 +114,6 @@ def _adopt_once(directory: Path, split: str) -> None:
             )
         LOGGER.warning("%s: no manifest and index of %s; reading its shards once to make them", directory, split)
         adopt_shards(directory, split)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, which the system gives back when its owner ends, however it ends."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def choose_shards(manifest_file: Path, index_file: Path, chosen: Sequence[str], sizes: Mapping[str, int]) -> ShardSet:

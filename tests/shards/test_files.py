@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from alexnet_shards.files import TEMPORARY_SUFFIX, atomic_file, sync_directory, write_atomic
+from alexnet_shards.files import TEMPORARY_SUFFIX, atomic_file, locked, sync_directory, write_atomic
 
 KILLED_WRITER = """
 import sys, time
@@ -71,3 +72,20 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
         write_atomic(tmp_path / "missing" / "x", b"")
     with pytest.raises(FileNotFoundError):
         sync_directory(tmp_path / "missing")
+
+
+def test_the_lock_of_a_directory_is_waited_for(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with locked(tmp_path):
+            order.append("second")
+
+    with locked(tmp_path):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self
 import fsspec
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.files import locked
 from alexnet_shards.manifest import ShardFact
 
 LOGGER = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class ShardCache:
 
     def _take_room(self, part: BinaryIO, size: int) -> bool:
         """Make room, oldest use first, and take it by giving the part file its final size."""
-        with _locked_directory(self.config.directory):
+        with locked(self.config.directory):
             own = os.fstat(part.fileno()).st_ino
             kept = sorted(file for file in _files(self.config.directory) if file.inode != own)
             room = self.config.max_bytes - sum(file.size for file in kept)
@@ -240,13 +241,3 @@ def _remove(path: Path) -> bool:
             path.unlink()
         return True
     return False
-
-
-@contextmanager
-def _locked_directory(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
