@@ -172,7 +172,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with official archives")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--shards", type=int, default=12, help="shards of all photos for the comparison of workers")
+    parser.add_argument("--shards", type=int, default=24, help="shards of all photos for the comparison of workers")
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args()
     data = options.data / "ilsvrc2010" if (options.data / "ilsvrc2010").is_dir() else options.data
