@@ -158,7 +158,7 @@ class Engine:
 
     def _lost(self, worker: _Worker, waiting: deque[ShardJob], what: str, patience: _Patience) -> None:
         """Put a lost worker's job back, without the image it was at once that image has cost enough workers."""
-        job = worker.job
+        job, worker.job = worker.job, None  # it is in hand: who still holds the lost worker must not lose it again
         self._end(worker)
         self._workers[self._workers.index(worker)] = self._start()
         if job is None:
