@@ -1,12 +1,8 @@
 """Statistics of shards: every sample decoded once, exact sums merged, and the published values beside ours."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ import numpy.typing as npt
 from alexnet_prep.errors import RunError
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
 from alexnet_prep.samples import SampleError, decode_sample
-from alexnet_prep.worker import die_with_parent
+from alexnet_prep.worker import worker_pool
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows
 from alexnet_shards.shardset import ShardSet, open_shards
@@ -78,19 +74,14 @@ def _run(shards: ShardSet, workers: int) -> Iterator[Moments]:
         (start, min(start + SAMPLES_A_JOB, shards.num_samples)) for start in range(0, shards.num_samples, SAMPLES_A_JOB)
     ]
     rows = [np.array(shards.rows[start:end]) for start, end in jobs]
-    try:
-        with ProcessPoolExecutor(
-            max(1, min(workers, len(jobs))), get_context("spawn"), die_with_parent, (os.getpid(),)
-        ) as pool:
-            for (start, _), outcome in zip(jobs, pool.map(sum_samples, [shards.paths] * len(jobs), rows), strict=True):
-                if isinstance(outcome, tuple):
-                    place, reason = outcome
-                    raise FormatError(
-                        f"{shards.key_of(start + place)}: {reason}; see what is damaged with alexnet-prep verify"
-                    )
-                yield outcome
-    except BrokenProcessPool as error:
-        raise RunError("a worker was killed (out of memory?); start again, with fewer --workers") from error
+    with worker_pool(workers, len(jobs), "") as pool:
+        for (start, _), outcome in zip(jobs, pool.map(sum_samples, [shards.paths] * len(jobs), rows), strict=True):
+            if isinstance(outcome, tuple):
+                place, reason = outcome
+                raise FormatError(
+                    f"{shards.key_of(start + place)}: {reason}; see what is damaged with alexnet-prep verify"
+                )
+            yield outcome
 
 
 def sum_samples(paths: Sequence[str], rows: IndexRows) -> Moments | tuple[int, str]:

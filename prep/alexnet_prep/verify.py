@@ -1,19 +1,14 @@
 """Verification: every shard hashed, every sample decoded, and the ones that are not what was written named."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alexnet_prep.errors import RunError
 from alexnet_prep.samples import SampleError, decode_sample
-from alexnet_prep.worker import die_with_parent
+from alexnet_prep.worker import worker_pool
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, load_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path
@@ -62,17 +57,10 @@ def verify(directory: Path, splits: Sequence[str], workers: int, progress: Progr
     """
     jobs = [job for split in splits for job in _jobs(directory, split)]
     bad = [stray for split in splits for stray in _strays(directory, split)]
-    try:
-        with ProcessPoolExecutor(
-            max(1, min(workers, len(jobs))), get_context("spawn"), die_with_parent, (os.getpid(),)
-        ) as pool:
-            for done, found in enumerate(pool.map(check_shard, *zip(*jobs, strict=True)), 1):
-                bad.extend(found)
-                progress(done, len(jobs))
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"{directory}: a worker was killed (out of memory?); start again, with fewer --workers"
-        ) from error
+    with worker_pool(workers, len(jobs), f"{directory}: ") as pool:
+        for done, found in enumerate(pool.map(check_shard, *zip(*jobs, strict=True)), 1):
+            bad.extend(found)
+            progress(done, len(jobs))
     return VerifyReport(shards=len(jobs), samples=sum(len(rows) for _, _, rows in jobs), bad=tuple(bad))
 
 

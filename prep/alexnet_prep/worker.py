@@ -5,6 +5,11 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 from alexnet_prep.archive import SourceReader
@@ -41,6 +46,20 @@ def die_with_parent(parent_pid: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before the line above
         os._exit(1)
+
+
+@contextmanager
+def worker_pool(workers: int, num_jobs: int, where: str) -> Iterator[ProcessPoolExecutor]:
+    """A pool for jobs that need no retry, at most one process a job; its processes die with this one.
+
+    Raises RunError, which begins with `where`, where one of them is killed.
+    """
+    size = max(1, min(workers, num_jobs))
+    try:
+        with ProcessPoolExecutor(size, get_context("spawn"), die_with_parent, (os.getpid(),)) as pool:
+            yield pool
+    except BrokenProcessPool as error:
+        raise RunError(f"{where}a worker was killed (out of memory?); start again, with fewer --workers") from error
 
 
 def _answer(
