@@ -7,15 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
-from alexnet_train.distributed import World, choose_device, join_world
+from alexnet_train.distributed import World, choose_device, fresh_store, join_world
 from alexnet_train.metrics import read_metrics
 
 # No dropout: its masks differ between processes, so losses could not be compared.
@@ -77,7 +80,8 @@ def started(out: Path, pattern: str) -> subprocess.Popen[bytes]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"]
     command = [*launcher, "-m", "alexnet_train.cli", *words(pattern, out, "epochs=8", "checkpoint_every_steps=2")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with out.with_suffix(".err").open("w") as errors:
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
     while run.poll() is None and len(read_metrics(out / "metrics.jsonl")) < 6:
         time.sleep(0.01)
     assert run.poll() is None
@@ -90,7 +94,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_right(make_run: Call
     run = started(tmp_path / "killed", pattern)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    assert run.wait() == 0
+    assert run.wait() == 0, (tmp_path / "killed.err").read_text()
     assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
     stopped = started(tmp_path / "stopped", pattern)
     stopped.terminate()
@@ -99,6 +103,19 @@ def test_a_killed_process_is_started_again_and_the_run_ends_right(make_run: Call
     assert saved == read_metrics(tmp_path / "stopped" / "metrics.jsonl")[-1]["step"]
     torchrun(1, *words(pattern, tmp_path / "stopped", "epochs=8", "checkpoint_every_steps=2"))
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
+
+
+def test_every_start_has_a_store_that_no_earlier_one_wrote_to() -> None:
+    """What torchrun does after a dead process: the same store again, also where the dead one came halfway."""
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    store.set("alexnet/here/1", "of a start that was killed before it met the others")
+    for start in range(5):
+        with ThreadPoolExecutor(3) as pool:
+            parts = list(pool.map(lambda rank: fresh_store(store, rank, 3), range(3)))
+        with pytest.raises(dist.DistStoreError):
+            parts[1].wait(["address"], timedelta(milliseconds=1))
+        parts[0].set("address", str(start))
+        assert [part.get("address") for part in parts] == [str(start).encode()] * 3
 
 
 def test_alone() -> None:

@@ -1,6 +1,8 @@
 """Several processes as one run: what torchrun tells of them, sums over them, and decisions that all take alike."""
 
 import os
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,9 +10,13 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_shards.errors import AlexnetError
+
+STORE_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +73,34 @@ def join_world(device_name: str) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
     try:
-        yield World(rank=dist.get_rank(), size=size, device=device)
+        yield World(rank=rank, size=size, device=device)
     finally:
         dist.destroy_process_group()
+
+
+def fresh_store(store: Store, rank: int, size: int) -> Store:
+    """A part of `store` that no earlier start of these processes has written to.
+
+    After a dead process torchrun starts all of them again with the store they had, where the addresses of the dead
+    still stand: who reads them before they are replaced fails. So the first process draws a name for this start, and
+    sends it together with a token of each other process, which knows an old message by the old token in it.
+    """
+    mine = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"alexnet/here/{rank}", mine)
+        while mine not in (message := store.get("alexnet/welcome").decode().split()):
+            time.sleep(STORE_POLL_SECONDS)
+        store.add(f"alexnet/seen/{message[0]}", 1)
+        return PrefixStore(message[0], store)
+    while store.add(f"alexnet/seen/{mine}", 0) < size - 1:
+        here = [store.get(f"alexnet/here/{other}").decode() for other in range(1, size)]
+        store.set("alexnet/welcome", " ".join([mine, *here]))
+        time.sleep(STORE_POLL_SECONDS)
+    return PrefixStore(mine, store)
 
 
 def choose_device(name: str) -> torch.device:
