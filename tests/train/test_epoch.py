@@ -73,13 +73,20 @@ def test_permutations_are_uniform() -> None:
 
 
 def test_without_shuffle_and_crop() -> None:
-    table = epoch_table(10, 3, 2, shuffle=False, crop=False)
+    table = epoch_table(10, 3, 2, shuffle=False, crop="none")
     assert table.rows.tolist() == list(range(10))
     assert set(table.crop_top_px) == set(table.crop_left_px) == {16}
     assert not table.flip.any()
     assert not table.noise_z.any()
     assert same(epoch_table(10, 3, 2, shuffle=False), epoch_table(10, 3, 2, shuffle=False))
-    assert np.array_equal(epoch_table(10, 3, 2, crop=False).rows, epoch_table(10, 3, 2).rows)
+    assert np.array_equal(epoch_table(10, 3, 2, crop="none").rows, epoch_table(10, 3, 2).rows)
+
+
+def test_centre_crops_do_not_move_the_rest() -> None:
+    usual, centred = epoch_table(50, 3, 2), epoch_table(50, 3, 2, crop="centre")
+    assert set(centred.crop_top_px) == set(centred.crop_left_px) == {16}
+    for name in ("rows", "flip", "noise_z"):
+        assert np.array_equal(getattr(centred, name), getattr(usual, name)), name
 
 
 @settings(max_examples=80, deadline=None)

@@ -62,7 +62,7 @@ def test_replaced_as_the_table_says(shards: ShardSet, world_size: int, child_pro
 
 def check_pixels(shards: ShardSet, rows: list[int], images: list[np.ndarray]) -> None:
     """Each image is its row's, cropped as its place in the epoch says."""
-    with Stream(shards, replace(CONFIG, crop=False, shuffle=False, batch_size=20)) as stream:
+    with Stream(shards, replace(CONFIG, crop="none", shuffle=False, batch_size=20)) as stream:
         (batch,) = stream.epoch()
         whole_nhwc = batch.images_nhwc.numpy()
         table = epoch_table(20, 5, 0)
@@ -92,7 +92,7 @@ def test_one_too_many_stops_the_run(shards: ShardSet, limit: int) -> None:
 
 
 def test_whole_images_are_masked_and_never_counted_twice(shards: ShardSet) -> None:
-    config = replace(CONFIG, crop=False, shuffle=False, last="pad", batch_size=8)
+    config = replace(CONFIG, crop="none", shuffle=False, last="pad", batch_size=8)
     with Stream(shards, config) as stream:
         rows = []
         for batch in stream.epoch():

@@ -151,7 +151,7 @@ def test_windows_are_the_default_and_evaluation_reads_in_order(
     shards = open_shards(["s3://data/set/train-*.tar"], replace(cache, max_bytes=sum(sizes[-4:])))
     local = open_local_shards([f"{directory}/train-*.tar"])
     assert contents(shards, replace(CONFIG, order="auto")) == contents(local, CONFIG)
-    ordered = replace(CONFIG, order="auto", shuffle=False, crop=False, last="pad")
+    ordered = replace(CONFIG, order="auto", shuffle=False, crop="none", last="pad")
     assert contents(shards, ordered) == contents(local, ordered)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,11 +59,11 @@ def reference_epoch(shards: ShardSet, config: StreamConfig, epoch: int = 0) -> l
         entry = shards.rows[row]
         content = Path(shards.paths[entry["shard"]]).read_bytes()
         image_hwc = simplejpeg.decode_jpeg(content[entry["offset"] : entry["offset"] + entry["size"]], "RGB")
-        if config.crop:
+        if config.crop != "none":
             top, left = int(table.crop_top_px[place]), int(table.crop_left_px[place])
             image_hwc = image_hwc[top : top + 224, left : left + 224]
         noise = table.noise_z[place].tobytes()
-        result.append((row, int(entry["label"]), image_hwc.tobytes(), bool(table.flip[place]), noise))
+        result.append((row, int(entry["label"]), image_hwc.tobytes(), config.flip and bool(table.flip[place]), noise))
     return result
 
 
@@ -76,13 +76,14 @@ def dealt(parts: list[list[list[Sample]]]) -> list[Sample]:
     return [sample for step in zip(*parts, strict=True) for part in step for sample in part]
 
 
-@pytest.mark.parametrize("crop", [True, False])
+@pytest.mark.parametrize(("crop", "flip"), [("random", True), ("random", False), ("centre", True), ("none", True)])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("child_process", [False, True])
-def test_pixels_equal_a_slow_reference(shards: ShardSet, crop: bool, shuffle: bool, child_process: bool) -> None:
-    config = StreamConfig(
-        batch_size=4, seed=11, crop=crop, shuffle=shuffle, last="keep", threads=2, child_process=child_process
-    )
+def test_pixels_equal_a_slow_reference(
+    shards: ShardSet, crop: Literal["random", "centre", "none"], flip: bool, shuffle: bool, child_process: bool
+) -> None:
+    config = replace(StreamConfig(batch_size=4, seed=11, last="keep", threads=2), crop=crop, flip=flip)
+    config = replace(config, shuffle=shuffle, child_process=child_process)
     assert flat(stream_epoch(shards, config)) == reference_epoch(shards, config)
 
 
@@ -200,7 +201,7 @@ def test_buffers_stay_valid_until_the_next_but_one(shards: ShardSet, child_proce
 
 
 def test_padding_is_black_and_marked(shards: ShardSet) -> None:
-    config = StreamConfig(batch_size=16, seed=2, last="pad", crop=False, shuffle=False)
+    config = StreamConfig(batch_size=16, seed=2, last="pad", crop="none", shuffle=False)
     with Stream(shards, config) as stream:
         *_, last = stream.epoch()
     assert last.images_nhwc.shape == (16, 256, 256, 3)
@@ -233,7 +234,7 @@ def test_the_stock_reader_gives_the_same_set(shards: ShardSet) -> None:
     for sample in webdataset.WebDataset(list(shards.paths), shardshuffle=False):
         pixels = simplejpeg.decode_jpeg(sample["jpg"], "RGB").tobytes()
         stock.add((sample["__key__"], int(sample["cls"]), pixels))
-    config = StreamConfig(batch_size=5, seed=3, crop=False, last="pad")
+    config = StreamConfig(batch_size=5, seed=3, crop="none", last="pad")
     ours = {
         (shards.key_of(row).rpartition(", ")[2], label, pixels)
         for row, label, pixels, _, _ in flat(stream_epoch(shards, config))

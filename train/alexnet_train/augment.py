@@ -24,12 +24,15 @@ FIVE_CROPS = ((0, 0), (0, LAST_OFFSET_PX), (LAST_OFFSET_PX, 0), (LAST_OFFSET_PX,
 class InputConfig:
     """How pixels become the network's input.
 
-    `mean` is what is subtracted: the mean image's central 224x224 whatever the crop, one number a channel, or nothing.
-    `noise` adds sum_i p_i z_i noise_scale a_i per image in training: "released" has a_i = sqrt(eigenvalue_i), as
-    cuda-convnet did; "paper" has a_i = eigenvalue_i, the letter of section 4.1. `divide_by` scales the training input
-    after the noise (released configuration: 1.1), `view_divide_by` the test input.
+    `crop` and `flip` are of training (paper section 4.1: random crops and their mirror images). `mean` is what is
+    subtracted: the mean image's central 224x224 whatever the crop, one number a channel, or nothing. `noise` adds sum_i
+    p_i z_i noise_scale a_i per image in training: "released" has a_i = sqrt(eigenvalue_i), as cuda-convnet did; "paper"
+    has a_i = eigenvalue_i, the letter of section 4.1. `divide_by` scales the training input after the noise (released
+    configuration: 1.1), `view_divide_by` the test input.
     """
 
+    crop: Literal["random", "centre"] = "random"
+    flip: bool = True
     mean: Literal["image", "channel", "none"] = "image"
     noise: Literal["released", "paper", "off"] = "released"
     noise_scale: float = 0.1

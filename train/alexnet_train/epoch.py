@@ -1,7 +1,7 @@
 """The epoch table: order, crop, flip and colour noise of every sample, a pure function of (seed, epoch)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,25 +38,30 @@ class Windows:
 
 
 def epoch_table(
-    num_samples: int, seed: int, epoch: int, *, shuffle: bool = True, crop: bool = True, windows: Windows | None = None
+    num_samples: int,
+    seed: int,
+    epoch: int,
+    *,
+    shuffle: bool = True,
+    crop: Literal["random", "centre", "none"] = "random",
+    windows: Windows | None = None,
 ) -> EpochTable:
     """The table of `epoch`: every sample once; the same arguments give the same table on every machine.
 
-    `shuffle` False keeps the order of the index; `crop` False gives centre crops, no flip and zero noise. `windows`
-    None draws a global permutation, else shards are permuted and samples shuffled within a window of shards.
+    `shuffle` False keeps the order of the index; `crop` "centre" takes every crop there, "none" also has no flip and
+    zero noise, for whole images, and neither moves the order. `windows` None draws a global
+    permutation, else shards are permuted and samples shuffled within a window of shards.
     """
     rows = _permutation(num_samples, seed, epoch, windows) if shuffle else np.arange(num_samples, dtype=np.int64)
-    if not crop:
-        centre = np.full(num_samples, CROP_POSITIONS // 2, np.uint8)
-        zeros = np.zeros((num_samples, 3), np.float32)
-        return EpochTable(
-            rows=rows, crop_top_px=centre, crop_left_px=centre, flip=np.zeros(num_samples, np.bool_), noise_z=zeros
-        )
-    return EpochTable(
-        rows=rows,
-        **_crops(num_samples, _bits(seed, epoch, CROP_STREAM)),
-        noise_z=np.random.Generator(_bits(seed, epoch, NOISE_STREAM)).standard_normal((num_samples, 3), np.float32),
-    )
+    crops = _crops(num_samples, _bits(seed, epoch, CROP_STREAM)) if crop != "none" else {}
+    if crop != "random":
+        crops |= dict.fromkeys(("crop_top_px", "crop_left_px"), np.full(num_samples, CROP_POSITIONS // 2, np.uint8))
+    if crop == "none":
+        crops["flip"] = np.zeros(num_samples, np.bool_)
+    generator = np.random.Generator(_bits(seed, epoch, NOISE_STREAM))
+    shape = (num_samples, 3)
+    noise_z = np.zeros(shape, np.float32) if crop == "none" else generator.standard_normal(shape, np.float32)
+    return EpochTable(rows=rows, **crops, noise_z=noise_z)
 
 
 def _crops(num_samples: int, generator: np.random.Philox) -> dict[str, npt.NDArray[Any]]:

@@ -83,7 +83,7 @@ def evaluate(
         rank=world.rank,
         world_size=world.size,
         shuffle=False,
-        crop=False,
+        crop="none",
         last="pad",
         pin_memory=world.device.type == "cuda",
     )

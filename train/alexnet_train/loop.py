@@ -90,6 +90,8 @@ def stream_config(recipe: Recipe, run: RunConfig) -> StreamConfig:
     return StreamConfig(
         batch_size=recipe.train.batch_size,
         seed=recipe.train.seed,
+        crop=recipe.input.crop,
+        flip=recipe.input.flip,
         rank=run.world.rank,
         world_size=run.world.size,
         pin_memory=run.world.device.type == "cuda",

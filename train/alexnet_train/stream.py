@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -28,18 +28,24 @@ from alexnet_train.remote import RemoteShardSet, prefetcher
 __all__ = ["Batch", "Stream", "StreamConfig"]
 
 JOBS_AHEAD = 3
+CHOICES = {
+    "crop": ("random", "centre", "none"),
+    "last": ("drop", "keep", "pad"),
+    "order": ("auto", "global", "window"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """How a ShardSet is streamed.
 
-    `batch_size` counts the samples of all ranks. `crop` False gives whole 256x256 images, no flip, no noise. `last` is
-    what becomes of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size
-    with `valid` False. `order` "global" shuffles everything, "window" within windows of `window_shards` shards, for
-    disks and networks that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: this
-    process's share of the cores; with `child_process` they run in a process of their own. `quarantine`: so many bad
-    samples are replaced (crops) or masked (whole images) before the stream fails.
+    `batch_size` counts the samples of all ranks. `crop` "random" or "centre" gives 224x224 crops, "none" whole 256x256
+    images, no flip, no noise; `flip` False mirrors none. `last` is what becomes of the short batch at the end: dropped,
+    kept short (a rank's part may be empty), or padded to full size with `valid` False. `order` "global" shuffles
+    everything, "window" within windows of `window_shards` shards, for disks and networks that do not like random reads;
+    "auto" takes windows for remote shards alone. `threads` 0: this process's share of the cores; with `child_process`
+    they run in a process of their own. `quarantine`: so many bad samples are replaced (crops) or masked (whole images)
+    before the stream fails.
     """
 
     batch_size: int
@@ -47,7 +53,8 @@ class StreamConfig:
     rank: int = 0
     world_size: int = 1
     shuffle: bool = True
-    crop: bool = True
+    crop: Literal["random", "centre", "none"] = "random"
+    flip: bool = True
     last: Literal["drop", "keep", "pad"] = "drop"
     order: Literal["auto", "global", "window"] = "auto"
     window_shards: int = 16
@@ -68,7 +75,7 @@ class StreamConfig:
             raise AlexnetError(f"rank {self.rank}: expected 0 to {self.world_size - 1}, below world_size")
         if self.batch_size < self.world_size:
             raise AlexnetError(f"batch_size {self.batch_size}: expected {self.world_size} or more, one sample a rank")
-        for name, choices in (("last", ("drop", "keep", "pad")), ("order", ("auto", "global", "window"))):
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
 
@@ -93,7 +100,8 @@ class Stream:
             raise AlexnetError(
                 f"{shards.num_samples} samples are less than one batch of {config.batch_size}; lower the batch size"
             )
-        height_px = CROP_PX if config.crop else IMAGE_PX
+        cropped = config.crop != "none"
+        height_px = CROP_PX if cropped else IMAGE_PX
         largest_part = -(-config.batch_size // config.world_size)
         source = shards.source if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
         by_default = config.order == "auto" and isinstance(shards, RemoteShardSet)
@@ -109,7 +117,7 @@ class Stream:
         self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
         self._ring = PinnedRing(self._loader.slots, config.pin_memory)
         self._samples = SampleLoader(source, config.check_crc)
-        self._quarantine = Quarantine(shards=shards, samples=self._samples, limit=config.quarantine, crop=config.crop)
+        self._quarantine = Quarantine(shards=shards, samples=self._samples, limit=config.quarantine, crop=cropped)
 
     def __enter__(self) -> Self:
         return self
@@ -184,9 +192,10 @@ class Stream:
         windows = None
         if self._by_windows:
             windows = Windows(shard_of_row=self._shards.rows["shard"], shards_in_window=config.window_shards)
-        return epoch_table(
+        table = epoch_table(
             self._shards.num_samples, config.seed, epoch, shuffle=config.shuffle, crop=config.crop, windows=windows
         )
+        return table if config.flip else replace(table, flip=np.zeros_like(table.flip))
 
     def _rank_part(self, size: int) -> tuple[int, int]:
         """This rank's slice of a batch of `size` samples: parts differ by one sample at most."""
@@ -225,7 +234,7 @@ class Stream:
 
     def _job(self, table: EpochTable, places: npt.NDArray[np.int64]) -> Job:
         rows = self._shards.rows[table.rows[places]]
-        if not self._config.crop:
+        if self._config.crop == "none":
             return Job(rows=rows)
         return Job(rows=rows, crop_top_px=table.crop_top_px[places], crop_left_px=table.crop_left_px[places])
 
