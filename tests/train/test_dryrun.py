@@ -26,5 +26,9 @@ def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
         found = dry_run(run, progress)
     assert (found["parameters"], found["multiply_adds"]) == (60_965_224, 724_406_816)
     assert (found["batch_shape"], found["steps_per_epoch"]) == ([4, 3, 224, 224], 4)
-    assert found["seconds_per_epoch"] > 0
+    assert 0 < found["seconds_per_epoch"] < 3600
+    assert (found["train_images"], found["val_images"], found["classes"]) == (17, 11, 1000)
+    assert found["checkpoint_bytes"] == 60_965_224 * 2 * 4
+    # Weights, velocities and gradients are in memory.
+    assert found["memory_bytes"] > 3 * 60_965_224 * 4
     assert not (tmp_path / "run").exists()

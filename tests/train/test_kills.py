@@ -20,7 +20,7 @@ from alexnet_train.metrics import read_metrics
 
 KILLS = 20
 SETTINGS = ("width=0.0625", "batch_size=5", "log_every_steps=1", "checkpoint_every_steps=4", "keep_checkpoints=3")
-TIMES = {"images_per_second", "data_wait_fraction", "checkpoint"}
+TIMES = {"images_per_second", "data_wait_fraction", "checkpoint", "memory_bytes", "bound_by"}
 # Imports torch once for all the processes of this file.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["alexnet_train.cli"])

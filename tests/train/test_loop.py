@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import torch
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.distributed import World
-from alexnet_train.loop import RunConfig, fit, seed_dropout
+from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
+from alexnet_train.loop import RunConfig, fit
 from alexnet_train.metrics import read_metrics
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
+from alexnet_train.rundata import open_run_data
 
 SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3", "keep_checkpoints=100")
-TIMES = {"images_per_second", "data_wait_fraction", "checkpoint"}
+TIMES = {"images_per_second", "data_wait_fraction", "checkpoint", "memory_bytes", "bound_by"}
+EVALUATION = EvalConfig(views=1, batch_size=4, world=World(device=torch.device("cpu")))
 
 
 def config(pattern: str, out_dir: Path, *settings: str) -> RunConfig:
@@ -173,10 +177,61 @@ def test_seeds_change_the_run(make_run: Callable[..., str], tmp_path: Path) -> N
     assert len(losses) == 2
 
 
-def test_dropout_masks_are_a_function_of_seed_step_and_rank() -> None:
-    draws = []
-    for place in ((0, 1, 0), (0, 2, 0), (1, 1, 0), (0, 1, 1), (0, 1, 0)):
-        seed_dropout(*place)
-        draws.append(torch.rand(1000))
-    assert torch.equal(draws[0], draws[4])
-    assert not any(torch.equal(draws[0], other) for other in draws[1:4])
+def test_weights_are_averaged_over_steps(make_run: Callable[..., str], tmp_path: Path) -> None:
+    """The average by the formula, from a checkpoint of every step; validation and alexnet-eval use it."""
+    pattern = make_run(tmp_path / "shards")
+    settings = ("average_decay=0.75", "checkpoint_every_steps=1")
+    record = train(pattern, tmp_path / "run", *settings)
+    contents = [load_checkpoint(path) for path in list_checkpoints(tmp_path / "run" / "checkpoints")]
+    expected = contents[0]["model"]
+    for content in contents[1:]:
+        expected = {name: 0.75 * tensor + 0.25 * content["model"][name] for name, tensor in expected.items()}
+    for name, tensor in expected.items():
+        torch.testing.assert_close(contents[-1]["average"][name], tensor, msg=name)
+    classifier = load_classifier(Path(record["checkpoint"]), torch.device("cpu"))
+    assert torch.equal(classifier.model.get_parameter("fc8.weight"), contents[-1]["average"]["fc8.weight"])
+    evaluated = evaluate([classifier], open_run_data([pattern], (), None).val, EVALUATION)  # type: ignore[arg-type]
+    assert evaluated.top1_error == record["val_top1_error"]
+    for path in list_checkpoints(tmp_path / "run" / "checkpoints")[-4:]:
+        path.unlink()
+    train(pattern, tmp_path / "run", *settings)
+    continued = load_checkpoint(Path(record["checkpoint"]))["average"]
+    assert all(torch.equal(continued[name], tensor) for name, tensor in contents[-1]["average"].items())
+
+
+def test_rates_drop_on_a_plateau(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern = make_run(tmp_path / "shards")
+    settings = ("epochs=8", "plateau_epochs=1", "plateau_drops=2", "learning_rate=1e-9", "log_every_steps=3")
+    train(pattern, tmp_path / "whole", *settings)
+    records = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    rates = [record["rates"]["fc8.weight"] for record in records if record["kind"] == "step"]
+    assert rates[:5] == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11, 1e-11])  # nothing is learned: errors stay
+    train(pattern, tmp_path / "parts", "epochs=2", *settings[1:])
+    train(pattern, tmp_path / "parts", *settings)
+    assert_equal_ends(tmp_path / "whole", tmp_path / "parts")
+    with pytest.raises(AlexnetError, match="plateau_epochs is 1 but there are no validation shards"):
+        train(make_run(tmp_path / "blind", val_sizes=()), tmp_path / "run", *settings)
+
+
+def test_fresh_begins_anew_in_the_same_directory(make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
+    train(pattern, out, "seed=1")
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(AlexnetError, match="train.seed was 1, now 0; choose another --out, or --fresh"):
+        train(pattern, out)
+    with RunProgress("train", "steps", quiet=True) as progress:
+        fit(replace(config(pattern, out), fresh=True), progress)
+    train(pattern, tmp_path / "other")
+    assert_equal_ends(out, tmp_path / "other")
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_memory_is_flat(make_run: Callable[..., str], tmp_path: Path) -> None:
+    """Over 2,000 steps of many epochs, checkpoints and validations."""
+    pattern = make_run(tmp_path / "shards", (50, 50), (3,))
+    settings = ("batch_size=2", "width=0.03125", "epochs=40", "log_every_steps=10", "keep_checkpoints=2")
+    record = train(pattern, tmp_path / "run", *settings)
+    assert record["step"] == 2000
+    memory = [record["memory_bytes"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    quarter = len(memory) // 4
+    assert max(memory[-quarter:]) - max(memory[quarter : 2 * quarter]) < 8 << 20

@@ -11,7 +11,17 @@ import torch
 
 from alexnet_shards.manifest import ClassFact
 from alexnet_train.distributed import World
-from alexnet_train.metrics import Clock, EvalResult, MetricsLog, Tally, label_ranks, read_metrics, worst_classes
+from alexnet_train.metrics import (
+    Clock,
+    EvalResult,
+    MetricsLog,
+    Tally,
+    bound_by,
+    label_ranks,
+    memory_bytes,
+    read_metrics,
+    worst_classes,
+)
 
 
 def test_label_ranks_equal_sorting() -> None:
@@ -103,3 +113,16 @@ def test_clock() -> None:
     figures = clock.figures()
     assert 0 < figures["images_per_second"] <= 200
     assert figures["data_wait_fraction"] == 0.0
+
+
+def test_memory_is_what_this_process_has() -> None:
+    before = memory_bytes(torch.device("cpu"))
+    kept = torch.ones(50_000_000)
+    assert memory_bytes(torch.device("cpu")) - before == pytest.approx(kept.nbytes, rel=0.05)
+
+
+def test_what_a_run_is_bound_by() -> None:
+    meters = {"read_seconds": 1.0, "decode_seconds": 9.0}
+    assert bound_by(0.02, meters) == "compute"
+    assert bound_by(0.5, meters) == "decode"
+    assert bound_by(0.5, {"read_seconds": 9.0, "decode_seconds": 1.0}) == "disk"

@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_train.optim import MomentumSGD, OptimConfig, Phase, make_optimizer, phase_at, rates_at, set_rates
+from alexnet_train.optim import (
+    MomentumSGD,
+    OptimConfig,
+    Phase,
+    drops_of_plateau,
+    make_optimizer,
+    phase_at,
+    rates_at,
+    set_rates,
+)
 from alexnet_train.recipe import load_recipe
 
 
@@ -19,7 +28,14 @@ def phase(after_epochs: int, factor: float, layers: dict[str, float] | None = No
 
 def config(*phases: Phase) -> OptimConfig:
     return OptimConfig(
-        learning_rate=0.1, momentum=0.9, weight_decay=0.01, warmup_epochs=0.0, phases=phases or (phase(0, 1.0),)
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=0.01,
+        warmup_epochs=0.0,
+        plateau_epochs=2,
+        plateau_factor=0.1,
+        plateau_drops=3,
+        phases=phases or (phase(0, 1.0),),
     )
 
 
@@ -95,6 +111,39 @@ def test_phases_scale_layers() -> None:
     assert rates_at(optim, names, 2) == pytest.approx(dict(zip(names, (0.1, 0.2, 0.1, 0.2), strict=True)))
     assert rates_at(optim, names, 3) == pytest.approx(dict(zip(names, (0.0, 0.0, 0.01, 0.02), strict=True)))
     assert not phase_at(optim.phases, 4).colour_noise
+
+
+@pytest.mark.parametrize(
+    ("errors", "drops"),
+    [
+        ((), 0),
+        ((0.9, 0.8, 0.7), 0),
+        ((0.9, 0.9), 0),
+        ((0.9, 0.9, 0.95), 1),  # two epochs without a lower error
+        ((0.9, 0.95, 0.8, 0.85, 0.8), 1),  # an equal one is none
+        ((0.9, 0.9, 0.9, 0.9), 1),  # after a drop two more are needed
+        ((0.9, 0.9, 0.9, 0.9, 0.9), 2),
+        ((0.9,) * 30, 3),  # no more than plateau_drops
+    ],
+)
+def test_plateau(errors: tuple[float, ...], drops: int) -> None:
+    optim = config()
+    assert drops_of_plateau(optim, errors) == drops
+    found = rates_at(optim, ["fc8.weight", "fc8.bias"], len(errors), val_errors=errors)
+    assert list(found.values()) == pytest.approx([0.1 * 0.1**drops, 0.2 * 0.1**drops])
+    assert drops_of_plateau(load_recipe("released").optim, errors) == 0
+
+
+def test_rates_of_the_2012_run_and_of_the_four_steps() -> None:
+    names = ["conv1.weight", "fc8.weight", "fc8.bias"]
+    log = [(0, 1e-2, 1e-2, 2e-2), (25, 1e-3, 1e-3, 2e-3), (51, 1e-4, 1e-4, 2e-3), (67, 1e-5, 1e-4, 2e-3)]
+    log += [(72, 0.0, 1e-4, 2e-3), (79, 0.0, 1e-5, 2e-3)]
+    steps = [(0, 1e-2, 1e-2, 2e-2), (24, 1.5874e-3, 1.5874e-3, 2e-2), (48, 2.5198e-4, 2.5198e-4, 2e-3)]
+    steps += [(71, 4e-5, 4e-5, 2e-3), (74, 0.0, 4e-5, 2e-3)]
+    for recipe, rows in (("released-2012", log), ("four-step", steps)):
+        for epochs_done, *expected in rows:
+            found = rates_at(load_recipe(recipe).optim, names, epochs_done)
+            assert list(found.values()) == pytest.approx(expected), (recipe, epochs_done)
 
 
 def test_released_rates_are_those_of_the_log() -> None:

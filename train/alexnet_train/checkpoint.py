@@ -13,7 +13,7 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.files import TEMPORARY_SUFFIX, atomic_file, sync_directory
 
 FORMAT = "alexnet-checkpoint"
-VERSION = 1
+VERSION = 2
 NAME = re.compile(r"step-(\d+)\.pt")
 KEYS = frozenset({"recipe", "model", "stats", "classes", "words", "step", "epoch"})
 

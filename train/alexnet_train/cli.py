@@ -16,6 +16,7 @@ from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
 from alexnet_train.export import WRITERS, export
 from alexnet_train.loop import LoaderOptions, RunConfig, fit
 from alexnet_train.metrics import worst_classes
+from alexnet_train.overfit import overfit
 from alexnet_train.predict import predict
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
@@ -34,7 +35,18 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 @click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help="Recipe name or TOML file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: runs/RECIPE].")
-@click.option("--dry-run", is_flag=True, help="Build everything, try one step, print sizes and times.")
+@click.option("--fresh", is_flag=True, help="Remove what an earlier run left in the run directory, and begin anew.")
+@click.option("--dry-run", is_flag=True, help="Build everything, try a few steps, print sizes, memory and times.")
+@click.option(
+    "--overfit",
+    "overfit_batches",
+    type=click.IntRange(1),
+    help="Train on so many batches again and again, till Ctrl-C.",
+)
+@click.option(
+    "--profile", "profile_steps", type=click.IntRange(0), default=0, help="Trace so many steps by torch's profiler."
+)
+@click.option("--tensorboard", is_flag=True, help="Also write the metrics as TensorBoard event files.")
 @click.option(
     "--quarantine", type=click.IntRange(0), default=0, help="Replace up to so many bad samples before stopping."
 )
@@ -60,8 +72,14 @@ def train_main(**options: Any) -> None:
                 out_dir=options["out"] or Path("runs") / recipe.name,
                 world=world,
                 loader=LoaderOptions(**{name: options[name] for name in ("quarantine", "threads", "child_process")}),
+                **{name: options[name] for name in ("fresh", "tensorboard", "profile_steps")},
             )
-            result = dry_run(run, progress) if options["dry_run"] else fit(run, progress)
+            if options["dry_run"]:
+                result = dry_run(run, progress)
+            elif options["overfit_batches"]:
+                result = overfit(run, progress, options["overfit_batches"])
+            else:
+                result = fit(run, progress)
         return result if world.is_main else None
 
     _finish(work, options["as_json"])

@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,12 @@ class World:
         values = [value]
         dist.broadcast_object_list(values, device=self.device)
         return values[0]
+
+    def averaging(self, network: nn.Module, wanted: bool) -> AbstractContextManager[None]:
+        """Context of a backward pass of `network`, which `wrap` gave; not `wanted`, gradients stay the process's own."""
+        if wanted or self.size == 1:
+            return nullcontext()
+        return network.no_sync()  # type: ignore[operator, no-any-return]
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model with gradients averaged over the processes."""

@@ -4,25 +4,30 @@ import time
 from itertools import islice
 from typing import Any
 
-from alexnet_train.loop import RunConfig, Trainer, stream_config
+from alexnet_train.evaluate import Classifier
+from alexnet_train.loop import RunConfig, Trainer, check_plateau, stream_config
+from alexnet_train.metrics import memory_bytes
 from alexnet_train.model import layer_costs
 from alexnet_train.progress import RunProgress
-from alexnet_train.rundata import open_run_data, with_classes
-from alexnet_train.stream import Stream
+from alexnet_train.rundata import RunData, open_run_data, with_classes
+from alexnet_train.stream import Stream, StreamConfig
 
 STEPS = 3
+CHECKPOINT_COPIES = 2  # weights and velocities
+BYTES_OF_FLOAT32 = 4
 
 
 def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
-    """Build everything and do STEPS steps (the first warms up): parameters, multiply-adds, batch shape, epoch time.
+    """Build everything, do STEPS steps (the first warms up) and a validation batch: sizes, memory, epoch time.
 
     Raises AlexnetError where `fit` would before its first step.
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
+    check_plateau(recipe, data)
     with Stream(data.train, stream_config(recipe, run)) as stream:
         trainer = Trainer(run, recipe, data, stream, progress)
-        costs = layer_costs(trainer.model)
+        costs = layer_costs(trainer.updater.model)
         progress.start(STEPS)
         seconds = []
         for batch in islice(stream.epoch(run.world.device), STEPS):
@@ -32,13 +37,34 @@ def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
             seconds.append(time.perf_counter() - started)
             progress.advance()
         steps_per_epoch = stream.steps_per_epoch
+    parameters = sum(cost.parameters for cost in costs)
+    train_seconds, val_seconds = min(seconds) * steps_per_epoch, _validation_seconds(trainer, data)
     return {
-        "parameters": sum(cost.parameters for cost in costs),
+        "parameters": parameters,
         "multiply_adds": sum(cost.multiply_adds for cost in costs),
         "batch_shape": [recipe.train.batch_size, 3, *batch.images_nhwc.shape[1:3]],
-        "steps_per_epoch": steps_per_epoch,
-        "seconds_per_epoch": min(seconds) * steps_per_epoch,
         "train_images": data.train.num_samples,
         "val_images": data.val.num_samples if data.val else 0,
         "classes": recipe.model.num_classes,
+        "steps_per_epoch": steps_per_epoch,
+        "seconds_per_epoch": train_seconds + val_seconds,
+        "hours_in_all": (train_seconds + val_seconds) * recipe.train.epochs / 3600,
+        "memory_bytes": memory_bytes(run.world.device),
+        "checkpoint_bytes": parameters * BYTES_OF_FLOAT32 * (CHECKPOINT_COPIES + bool(recipe.train.average_decay)),
     }
+
+
+def _validation_seconds(trainer: Trainer, data: RunData) -> float:
+    """Time that the validation images would take this process, judged by one batch; 0 where there are none."""
+    if data.val is None:
+        return 0.0
+    world, size = trainer.run.world, trainer.recipe.train.validation_batch_size
+    classifier = Classifier(
+        model=trainer.updater.evaluated, stats=trainer.stats, input=trainer.recipe.input, classes=data.val.classes
+    )
+    config = StreamConfig(batch_size=max(size, world.size), seed=0, shuffle=False, crop="none", last="pad")
+    with Stream(data.val, config) as stream:
+        batch = next(stream.epoch(world.device))
+        started = time.perf_counter()
+        classifier.probabilities(batch.images_nhwc, views=1).sum().item()
+        return (time.perf_counter() - started) * stream.steps_per_epoch / world.size

@@ -57,7 +57,7 @@ def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> 
     """The network that a loaded checkpoint holds, on `device`."""
     recipe = recipe_from_dict(content["recipe"], where)
     model = AlexNet(recipe.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.load_state_dict(content["model"])
+    model.load_state_dict(content.get("average", content["model"]))
     stats = DeviceStats(**{name: tensor.to(device) for name, tensor in content["stats"].items()})
     classes = tuple(
         ClassFact(wnid=wnid, words=words) for wnid, words in zip(content["classes"], content["words"], strict=True)

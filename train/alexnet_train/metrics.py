@@ -1,11 +1,12 @@
 """metrics.jsonl, sums over steps that survive a checkpoint, and how a ranked list is right or wrong."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from torch import Tensor
 from alexnet_shards.files import write_atomic
 from alexnet_shards.manifest import ClassFact
 from alexnet_train.distributed import World
+
+WAIT_OF_NOTE = 0.1
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
@@ -152,6 +155,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory in use now: of this process, or the most that tensors have taken on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def bound_by(data_wait_fraction: float, meters: Mapping[str, float]) -> Literal["compute", "decode", "disk"]:
+    """What a run that waited for so much of its time would have to speed up; `meters` are the stream's."""
+    if data_wait_fraction < WAIT_OF_NOTE:
+        return "compute"
+    return "disk" if meters["read_seconds"] > meters["decode_seconds"] else "decode"
 
 
 class Clock:

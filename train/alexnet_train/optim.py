@@ -1,6 +1,6 @@
 """The paper's update rule (section 5) and its schedule of rates: a pure function of the epochs done."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,17 @@ class Phase:
 class OptimConfig:
     """Momentum SGD's numbers; the recipes in recipes/*.toml hold and cite them. `phases` ascend from 0 epochs.
 
-    Over `warmup_epochs` the rates grow linearly from nothing.
+    Over `warmup_epochs` the rates grow linearly from nothing. After `plateau_epochs` (0: never) epochs without a new
+    lowest validation error all rates are multiplied by `plateau_factor`, at most `plateau_drops` times.
     """
 
     learning_rate: float
     momentum: float
     weight_decay: float
     warmup_epochs: float
+    plateau_epochs: int
+    plateau_factor: float
+    plateau_drops: int
     phases: tuple[Phase, ...]
 
 
@@ -92,20 +96,43 @@ def phase_at(phases: tuple[Phase, ...], epochs_done: int) -> Phase:
     return [phase for phase in phases if phase.after_epochs <= epochs_done][-1]
 
 
+def drops_of_plateau(config: OptimConfig, val_errors: Sequence[float]) -> int:
+    """How often the rates have dropped after epochs with these validation errors, oldest first (paper section 5).
+
+    After a drop it takes another `plateau_epochs` epochs without a new lowest error for the next.
+    """
+    if not config.plateau_epochs:
+        return 0
+    drops, lowest, since = 0, float("inf"), 0
+    for error in val_errors:
+        since = 0 if error < lowest else since + 1
+        lowest = min(lowest, error)
+        if since == config.plateau_epochs:
+            drops, since = drops + 1, 0
+    return min(drops, config.plateau_drops)
+
+
 def rates_at(
-    config: OptimConfig, names: list[str], epochs_done: int, progress_epochs: float = float("inf")
+    config: OptimConfig,
+    names: Sequence[str],
+    epochs_done: int,
+    *,
+    progress_epochs: float = float("inf"),
+    val_errors: Sequence[float] = (),
 ) -> dict[str, float]:
     """The learning rate of each parameter name, as "conv1.weight", when `epochs_done` epochs are finished.
 
-    `progress_epochs` also counts the part of the epoch that is under way; only the warm-up asks for it.
+    `progress_epochs` also counts the part of the epoch that is under way, for the warm-up; `val_errors` are of the
+    finished epochs, for the plateau.
     """
     phase = phase_at(config.phases, epochs_done)
+    base = config.learning_rate * config.plateau_factor ** drops_of_plateau(config, val_errors)
     warmth = min(1.0, progress_epochs / config.warmup_epochs) if config.warmup_epochs else 1.0
     rates = {}
     for name in names:
         layer, _, kind = name.rpartition(".")
         factor = phase.weights if kind == "weight" else phase.biases
-        rates[name] = warmth * config.learning_rate * factor * phase.layers.get(layer, 1.0)
+        rates[name] = warmth * base * factor * phase.layers.get(layer, 1.0)
     return rates
 
 

@@ -34,8 +34,8 @@ class RunProgress:
     ) -> None:
         self._bar.stop()
 
-    def start(self, total: int, done: int = 0) -> None:
-        """Show a bar of `total` with `done` behind it."""
+    def start(self, total: int | None, done: int = 0) -> None:
+        """Show a bar of `total`, None where there is no end, with `done` behind it."""
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task("", total=total, completed=done, figures="")

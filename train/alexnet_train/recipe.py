@@ -7,13 +7,14 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
 from alexnet_train.augment import InputConfig
 from alexnet_train.model import ModelConfig
 from alexnet_train.optim import OptimConfig
+from alexnet_train.precision import Precision
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "released"
@@ -23,6 +24,9 @@ DEFAULT_RECIPE = "released"
 class TrainConfig:
     """The run's numbers. `batch_size` counts all ranks. Checkpoints are written at the end of epochs, and every so many
     steps and minutes where these are not 0. `precision` is of the network's matrix products; the rest is float32.
+    `micro_batch_size` images go through the network at once where it is not 0, and their gradients are added.
+    `average_decay` is of the exponential average of the weights that is evaluated where it is not 0. A batch whose mean
+    loss is above `divergence_factor` times that of guessing ends the run.
 
     `log_every_steps` lies between two lines of metrics.jsonl; `keep_checkpoints` is how many of the newest stay.
     """
@@ -35,7 +39,12 @@ class TrainConfig:
     checkpoint_every_minutes: float
     keep_checkpoints: int
     validation_batch_size: int
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
+    micro_batch_size: int
+    tf32: bool
+    deterministic: bool
+    average_decay: float
+    divergence_factor: float
     compile: bool
     label_smoothing: float
 
@@ -190,6 +199,8 @@ def _check(train: TrainConfig) -> None:
     for name in ("epochs", "batch_size", "log_every_steps", "keep_checkpoints", "validation_batch_size"):
         if getattr(train, name) < 1:
             raise AlexnetError(f"train.{name} is {getattr(train, name)}; expected 1 or more")
-    for name in ("seed", "checkpoint_every_steps", "checkpoint_every_minutes"):
+    for name in ("seed", "checkpoint_every_steps", "checkpoint_every_minutes", "micro_batch_size"):
         if getattr(train, name) < 0:
             raise AlexnetError(f"train.{name} is {getattr(train, name)}; expected 0 or more")
+    if not 0 <= train.average_decay < 1:
+        raise AlexnetError(f"train.average_decay is {train.average_decay}; expected 0 <= average_decay < 1")

@@ -19,6 +19,18 @@ FREE_KEYS = (
     "checkpoint_every_minutes",
     "keep_checkpoints",
     "validation_batch_size",
+    "micro_batch_size",
+)
+
+
+RUN_FILES = (
+    "checkpoints/step-*.pt",
+    "checkpoints/best.pt",
+    "metrics.jsonl",
+    "recipe.toml",
+    "bad-batch-*.pt",
+    "trace-*-steps.json.gz",
+    "tensorboard/events.out.tfevents.*",
 )
 
 
@@ -45,10 +57,17 @@ def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: Ru
         section, key = next((s, k) for s, k in keys if old[s][k] != new[s][k])
         raise AlexnetError(
             f"{path}: of another recipe: {section}.{key} was {old[section][key]!r}, now {new[section][key]!r}; "
-            "choose another --out"
+            "choose another --out, or --fresh to begin anew there"
         )
     if content["shards"] != data.train.fingerprint:
         raise AlexnetError(f"{path}: of other training shards than {data.train.paths[0]} …; choose another --out")
+
+
+def clear_run(out_dir: Path) -> None:
+    """Remove what an earlier run left in `out_dir`, and nothing that is not a run's."""
+    for pattern in RUN_FILES:
+        for path in out_dir.glob(pattern):
+            path.unlink()
 
 
 def last_epoch_record(path: Path) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""A trace holds as many steps as were asked for."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_train.distributed import World
+from alexnet_train.loop import RunConfig, fit
+from alexnet_train.progress import RunProgress
+from alexnet_train.recipe import load_recipe
+from alexnet_train.tracing import Tracer
+
+SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")
+
+
+def config(pattern: str, out_dir: Path, **options: Any) -> RunConfig:
+    world = World(device=torch.device("cpu"))
+    recipe = load_recipe("demo", SMALL)
+    return RunConfig(
+        recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, world=world, **options
+    )
+
+
+def test_a_few_steps_are_traced(
+    make_run: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with RunProgress("train", "steps") as progress:
+        fit(config(make_run(tmp_path / "shards"), tmp_path / "run", profile_steps=3), progress)
+    (path,) = (tmp_path / "run").glob("trace-*")
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    steps = sum(event.get("name") == "Optimizer.step#MomentumSGD.step" for event in events)
+    assert steps == 3
+    err = capfd.readouterr().err
+    assert f"trace in {path}" in err
+    assert "bound by " in err
+
+
+def test_a_run_that_ends_early_still_writes_its_trace(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Tracer(tmp_path, 100, said.append) as tracer:
+        for _ in range(4):
+            torch.ones(3).sum()
+            tracer.step()
+    assert len(said) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["trace-100-steps.json.gz"]

@@ -1,0 +1,136 @@
+"""Updates: parts of a batch add up, number types and switches do what they say, the compiled network is the same."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_shards.stats import Stats
+from alexnet_train.augment import DeviceStats
+from alexnet_train.batch import Batch
+from alexnet_train.distributed import World
+from alexnet_train.optim import rates_at, set_rates
+from alexnet_train.recipe import load_recipe
+from alexnet_train.update import Updater, micro_batches, seed_dropout
+
+WORLD = World(device=torch.device("cpu"))
+
+
+def updater(*settings: str) -> Updater:
+    recipe = load_recipe("demo", ("width=0.125", "num_classes=7", "batch_size=6", "dropout=0.0", *settings))
+    stats = Stats(
+        mean_image_hwc=np.full((256, 256, 3), 120, np.float32),
+        rgb_mean=np.full(3, 120.0),
+        covariance=np.eye(3) * 5000,
+        eigenvalues=np.array([14800.0, 1380.0, 390.0]),
+        eigenvectors=np.eye(3),
+        images=1,
+        fingerprint="",
+    )
+    one = Updater(recipe, DeviceStats.from_stats(stats), WORLD)
+    set_rates(one.optimizer, rates_at(recipe.optim, [name for name, _ in one.model.named_parameters()], 0))
+    return one
+
+
+def batch(seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return Batch(
+        images_nhwc=torch.randint(0, 256, (6, 224, 224, 3), dtype=torch.uint8, generator=generator),
+        labels=torch.tensor([0, 1, 2, 3, 4, 5]),
+        rows=torch.arange(6),
+        flip=torch.tensor([True, False] * 3),
+        noise_z=torch.randn(6, 3, generator=generator),
+        valid=torch.ones(6, dtype=torch.bool),
+    )
+
+
+def run(one: Updater, steps: int = 3) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    losses = []
+    for step in range(steps):
+        loss, ranks = one.losses(batch(step), step, one.recipe.input)
+        assert loss.shape == ranks.shape == (6,)
+        losses.append(loss)
+        one.apply()
+    return losses, one.model.state_dict()
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 100])
+def test_gradients_of_parts_add_up(size: int) -> None:
+    (losses, weights), (expected, expected_weights) = run(updater(f"micro_batch_size={size}")), run(updater())
+    for loss, other in zip(losses, expected, strict=True):
+        torch.testing.assert_close(loss, other, rtol=1e-4, atol=1e-5)
+    for name, tensor in expected_weights.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_parts_of_a_batch_are_all_of_it() -> None:
+    parts = list(micro_batches(batch(), 4))
+    assert [(len(part.labels), is_last) for part, is_last in parts] == [(4, False), (2, True)]
+    assert torch.equal(torch.cat([part.images_nhwc for part, _ in parts]), batch().images_nhwc)
+    assert torch.equal(torch.cat([part.noise_z for part, _ in parts]), batch().noise_z)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.03), ("float16", 0.005)])
+def test_half_precision_is_near_and_keeps_float32_weights(precision: str, tolerance: float) -> None:
+    (losses, weights), (expected, _) = run(updater(f"precision={precision}")), run(updater())
+    for loss, other in zip(losses, expected, strict=True):
+        torch.testing.assert_close(loss, other, rtol=tolerance, atol=tolerance)
+        assert not torch.equal(loss, other)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_float16_scales_the_loss_and_leaves_out_updates_that_overflow() -> None:
+    one = updater("precision=float16")
+    before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    scale = one.scaler.get_scale()
+    assert scale > 1
+    one.losses(batch(), 0, one.recipe.input)
+    next(iter(one.model.parameters())).grad.fill_(float("inf"))
+    one.apply()
+    assert all(torch.equal(before[name], tensor) for name, tensor in one.model.state_dict().items())
+    assert one.scaler.get_scale() == scale / 2
+    other = updater("precision=float16")
+    other.load_state_dict({**one.state_dict(), "step": 1})
+    assert other.scaler.get_scale() == scale / 2
+    assert updater().state_dict()["scaler"] == {}
+
+
+def test_the_network_compiles_as_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced forward and backward, without the minutes that the last stage takes to compile code."""
+    traced = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr("alexnet_train.update.torch.compile", traced)
+    (losses, weights), (expected, expected_weights) = run(updater("compile=true"), 2), run(updater(), 2)
+    for loss, other in zip(losses, expected, strict=True):
+        torch.testing.assert_close(loss, other, rtol=1e-4, atol=1e-5)
+    for name, tensor in expected_weights.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_the_same_curve_without_the_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses before and after the fast norms and update, at a rate that does not let rounding grow."""
+    settings = ("width=0.25", "learning_rate=0.001")
+    losses, _ = run(updater(*settings), 12)
+    monkeypatch.setattr("alexnet_train.lrn.load_kernels", lambda: None)
+    monkeypatch.setattr("alexnet_train.optim.load_kernels", lambda: None)
+    plain, _ = run(updater(*settings), 12)
+    torch.testing.assert_close(torch.stack(losses), torch.stack(plain), rtol=1e-5, atol=1e-5)
+    assert not torch.equal(torch.stack(losses), torch.stack(plain)), "the kernels were not used"
+
+
+def test_the_average_starts_at_the_first_update() -> None:
+    one = updater("average_decay=0.5")
+    run(one, 1)
+    assert torch.equal(one.evaluated.get_parameter("fc8.weight"), one.model.fc8.weight)
+    assert one.evaluated is not one.model
+    plain = updater()
+    assert plain.evaluated is plain.model
+
+
+def test_dropout_masks_are_a_function_of_seed_step_and_rank() -> None:
+    draws = []
+    for place in ((0, 1, 0), (0, 2, 0), (1, 1, 0), (0, 1, 1), (0, 1, 0)):
+        seed_dropout(*place)
+        draws.append(torch.rand(1000))
+    assert torch.equal(draws[0], draws[4])
+    assert not any(torch.equal(draws[0], other) for other in draws[1:4])

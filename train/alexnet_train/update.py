@@ -1,0 +1,107 @@
+"""One update of the weights from one batch (paper section 5), and the state that updates move."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from alexnet_train.augment import DeviceStats, InputConfig, train_input
+from alexnet_train.batch import Batch
+from alexnet_train.distributed import World
+from alexnet_train.metrics import label_ranks
+from alexnet_train.model import AlexNet
+from alexnet_train.optim import make_optimizer
+from alexnet_train.precision import autocast, make_scaler, set_switches
+from alexnet_train.recipe import Recipe
+
+
+class Updater:
+    """The network of a recipe with its optimizer, loss scale and average, on the device of `world`."""
+
+    def __init__(self, recipe: Recipe, stats: DeviceStats, world: World) -> None:
+        train = recipe.train
+        set_switches(tf32=train.tf32, deterministic=train.deterministic)
+        model = AlexNet(recipe.model, torch.Generator().manual_seed(train.seed))
+        self.model = model.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(self.model, recipe.optim)
+        self.scaler = make_scaler(world.device, train.precision)
+        average = get_ema_multi_avg_fn(train.average_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.model, multi_avg_fn=average) if train.average_decay else None
+        self.network = world.wrap(self.model)
+        if train.compile:
+            self.network = torch.compile(self.network)  # type: ignore[assignment]
+        self.recipe, self.stats, self.world = recipe, stats, world
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to evaluate: of averaged weights where the recipe averages."""
+        return self.average.module if self.average is not None else self.model
+
+    def losses(self, batch: Batch, step: int, config: InputConfig) -> tuple[Tensor, Tensor]:
+        """Gradients of update number `step` from this process's part of its batch; no weight changes yet.
+
+        Returns the losses (B,) float32 and the label ranks (B,) int64 of the samples. Each process's gradients are of the
+        mean over the samples of all, of which each may have one more or less than the others.
+        """
+        train, world = self.recipe.train, self.world
+        seed_dropout(train.seed, step, world.rank)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses, ranks = [], []
+        for part, is_last in micro_batches(batch, train.micro_batch_size):
+            with world.averaging(self.network, is_last):
+                with autocast(world.device, train.precision):
+                    logits = self.network(train_input(part, self.stats, config))
+                logits = logits.float()
+                loss = functional.cross_entropy(
+                    logits, part.labels, reduction="none", label_smoothing=train.label_smoothing
+                )
+                share = world.size / train.batch_size
+                torch.autograd.backward(self.scaler.scale(loss.sum() * share))
+            losses.append(loss.detach())
+            ranks.append(label_ranks(logits.detach(), part.labels))
+        return torch.cat(losses), torch.cat(ranks)
+
+    def apply(self) -> None:
+        """Change the weights by the gradients; float16's loss scale leaves out an update whose gradients overflow."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds of it; "average" is there where the recipe averages."""
+        average = {} if self.average is None else {"average": self.average.module.state_dict()}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            **average,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what state_dict gave, among other keys."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+            self.average.n_averaged.fill_(state["step"])
+
+
+def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
+    """`batch` in parts of `size` samples (0: in one), each with whether it is the last."""
+    total = len(batch.labels)
+    for begin in range(0, total, size or total):
+        end = min(begin + (size or total), total)
+        part = batch if end - begin == total else Batch(**{key: t[begin:end] for key, t in vars(batch).items()})
+        yield part, end == total
+
+
+def seed_dropout(seed: int, step: int, rank: int = 0) -> None:
+    """Make a step's dropout masks a function of (seed, step, rank), so that no generator's state need be kept."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
