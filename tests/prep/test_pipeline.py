@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,17 +241,9 @@ def test_a_polite_signal_leaves_nothing_half_written(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
+def small_disk(mount_disk: Callable[[int], Path]) -> Path:
     """A file system of 700 KB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    return mount_disk(700 << 10)
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on(

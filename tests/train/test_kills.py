@@ -6,6 +6,7 @@ import os
 import random
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -130,6 +131,32 @@ def test_asked_to_save_it_saves_and_goes_on(
     assert steps[-1] == 36
     # At most one between the ends of epochs; none where the signal came during a validation or an epoch's last step.
     assert len(set(steps) - set(range(3, 37, 3))) <= 1
+
+
+def test_a_full_disk_ends_the_run_with_the_checkpoint_before(
+    make_run: Callable[..., str], mount_disk: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """Room for one checkpoint of 2.4 MB and not for the second; with room again the run goes on to the same end."""
+    pattern, disk = make_run(tmp_path / "shards", val_sizes=()), mount_disk(4 << 20)
+    sets = [word for setting in (*SETTINGS, "epochs=4", "keep_checkpoints=1") for word in ("--set", setting)]
+    words = ["train", "--shards", pattern, "--recipe", "demo", *sets, "--device", "cpu", "--out"]
+
+    def run(out: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "alexnet_train.cli", *words, str(out)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    full = run(disk / "run")
+    assert full.returncode == 1
+    (line,) = [line for line in full.stderr.splitlines() if line.startswith("error:")]
+    (whole,) = list_checkpoints(disk / "run" / "checkpoints")
+    assert "could not be written" in line
+    assert f"{whole} is whole" in line
+    assert load_checkpoint(whole)["step"] == 3
+    assert not list(disk.rglob("*.tmp"))
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    assert run(disk / "run").returncode == 0
+    assert run(tmp_path / "roomy").returncode == 0
+    assert_equal_ends(disk / "run", tmp_path / "roomy")
 
 
 def signal_process(process: Any, number: signal.Signals) -> None:
