@@ -31,7 +31,7 @@ types: setup ## mypy --strict
 	$(BIN)/mypy
 
 unit: setup ## the tests alone
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist worksteal
 
 format: setup ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .
