@@ -26,7 +26,7 @@ from alexnet_prep.verify import splits_in
 from alexnet_prep.verify import verify as verify_splits
 from alexnet_shards.adopt import adopt_shards, read_classes
 from alexnet_shards.errors import AlexnetError, FormatError
-from alexnet_shards.manifest import load_manifest, manifest_path, split_of
+from alexnet_shards.manifest import load_manifest, manifest_path, shards_of, split_of
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.stats import Stats
 
@@ -209,7 +209,7 @@ def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None
         raise FormatError(f"{patterns[0]}: the pattern names {len(places)} splits or directories; index one at a time")
     directory, split = Path(places[0][0]), places[0][1]
     facts = read_classes(classes) if classes is not None else None
-    total, done = len(list(directory.glob(f"{split}-*.tar"))), count(1)
+    total, done = len(shards_of(directory, split)), count(1)
     with counting("index", Console(stderr=True)) as progress:
         workers = options["workers"] or available_cpus()
         manifest = adopt_shards(directory, split, workers, lambda _: progress(next(done), total), facts)

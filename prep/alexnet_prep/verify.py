@@ -11,7 +11,7 @@ from alexnet_prep.samples import SampleError, decode_sample
 from alexnet_prep.worker import worker_pool
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, load_index
-from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path
+from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
 from alexnet_shards.scan import scan_shard
 
 Progress = Callable[[int, int], None]
@@ -80,7 +80,7 @@ def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexR
 def _strays(directory: Path, split: str) -> Iterator[BadSample]:
     """Shards of a split that its manifest does not list: a glob over the directory would train on them."""
     known = {fact.name for fact in load_manifest(manifest_path(directory, split)).shards}
-    for path in sorted(directory.glob(f"{split}-*.tar")):
+    for path in shards_of(directory, split):
         if path.name not in known:
             yield BadSample(shard=path.name, key=None, reason="the manifest does not list this shard; remove it")
 

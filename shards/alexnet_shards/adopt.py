@@ -11,8 +11,9 @@ from alexnet_shards.manifest import (
     Manifest,
     index_path,
     manifest_path,
+    name_style,
     save_manifest,
-    split_of,
+    shards_of,
 )
 from alexnet_shards.scan import Progress, scan_shards
 
@@ -33,7 +34,13 @@ def adopt_shards(
         raise FormatError(
             f"{directory}: alexnet-prep shards has not finished {split}; start it again, it goes on from there"
         )
-    paths = sorted(path for path in directory.glob(f"{split}-*.tar") if split_of(str(path))[1] == split)
+    paths = shards_of(directory, split)
+    for path in paths:
+        if name_style(path) != name_style(paths[0]):
+            raise FormatError(
+                f"{directory}: {paths[0].name} and {path.name} are of two sets of shards with one name; "
+                "keep each in a directory of its own"
+            )
     rows, facts = scan_shards(paths, workers, progress)
     largest = int(rows["label"].max(initial=NO_LABEL))
     if classes is None:

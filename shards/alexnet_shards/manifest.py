@@ -14,7 +14,8 @@ from alexnet_shards.files import write_atomic
 FORMAT = "alexnet-shards"
 VERSION = 1
 
-SHARD_NAME = re.compile(r"(?P<split>.+)-(?P<number>\d+)\.tar")
+SHARD_NAME = re.compile(r"(?P<split>.*?)(?P<separator>[-_.]?)(?P<number>\d*)\.tar")
+UNNAMED_SPLIT = "shards"  # of shards named by their number alone
 JPEG_SUFFIX = ".jpg"
 LABEL_SUFFIX = ".cls"
 BUILD_DIRECTORY = ".build"  # where alexnet-prep keeps what it needs to go on with an unfinished split
@@ -76,12 +77,28 @@ def shard_name(split: str, number: int, num_shards: int) -> str:
 
 
 def split_of(shard_path: str) -> tuple[str, str]:
-    """(directory or URL prefix, split name) of a shard's path; raises FormatError for a name that carries no number."""
+    """(directory or URL prefix, split name) of a shard's path; raises FormatError for a name that is no tar's.
+
+    Ours are SPLIT-NUMBER.tar; of others the split is what stands before the number at the end: train_000.tar and
+    train000.tar are of "train", 000.tar is of UNNAMED_SPLIT.
+    """
     directory, _, name = shard_path.rpartition("/")
     match = SHARD_NAME.fullmatch(name)
-    if match is None:
+    if match is None or name.startswith("."):
         raise FormatError(f"{shard_path}: not a shard's name; expected SPLIT-NUMBER.tar, as train-000.tar")
-    return directory or ".", match["split"]
+    return directory or ".", match["split"] or UNNAMED_SPLIT
+
+
+def shards_of(directory: Path, split: str) -> list[Path]:
+    """The tars of `split` that lie in `directory`, by name."""
+    paths = (path for path in directory.glob("*.tar") if not path.name.startswith("."))
+    return sorted(path for path in paths if split_of(path.name)[1] == split)
+
+
+def name_style(shard: Path) -> str:
+    """What stands between split and number in a shard's name: one set of shards has one."""
+    match = SHARD_NAME.fullmatch(shard.name)
+    return match["separator"] if match else ""
 
 
 def manifest_path(directory: Path, split: str) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import webdataset
 
 from alexnet_shards.adopt import adopt_shards, read_classes
 from alexnet_shards.errors import FormatError
@@ -37,6 +38,30 @@ def test_the_same_as_was_there_before(tmp_path: Path, make_shards: Make, caplog:
     assert shards.rows.tolist() == expected
     assert [fact.wnid for fact in shards.classes] == ["0", "1", "2", "3", "4", "5", "6"]
     assert load_manifest(tmp_path / "train.manifest.json") == shards.manifest
+
+
+@pytest.mark.parametrize("pattern", ["%05d.tar", "imagenet_train_%04d.tar", "part%d.tar"])
+def test_shards_of_any_name_that_webdataset_writes(tmp_path: Path, pattern: str) -> None:
+    directory = tmp_path / "shards"
+    directory.mkdir()
+    samples = [{"__key__": f"photo{number}", "jpg": b"\xff\xd8 %d" % number, "cls": number % 3} for number in range(23)]
+    with webdataset.ShardWriter(f"{directory}/{pattern}", maxcount=5, verbose=0) as writer:
+        for sample in samples:
+            writer.write(sample)
+    shards = open_shards([f"{directory}/*.tar"])
+    assert len(shards.paths) == 5
+    assert shards.labels.tolist() == [sample["cls"] for sample in samples]
+    assert [shards.key_of(row).rpartition(", ")[2] for row in range(23)] == [sample["__key__"] for sample in samples]
+    first = sorted(directory.glob("*.tar"))[0]
+    assert open_shards([str(first)]).num_samples == 5
+
+
+def test_two_sets_with_one_name_are_refused(tmp_path: Path, make_shards: Make) -> None:
+    make_shards(tmp_path)
+    strip(tmp_path)
+    (tmp_path / "train-001.tar").rename(tmp_path / "train_001.tar")
+    with pytest.raises(FormatError, match=r"train-000.tar and train_001.tar are of two sets"):
+        open_shards([f"{tmp_path}/*.tar"])
 
 
 def test_some_shards_adopt_the_whole_split(tmp_path: Path, make_shards: Make) -> None:

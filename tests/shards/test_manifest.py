@@ -84,7 +84,12 @@ def test_a_thousand_shards_have_three_digits() -> None:
 def test_split_of() -> None:
     assert split_of("train-000.tar") == (".", "train")
     assert split_of("s3://bucket/a/my-set-12.tar") == ("s3://bucket/a", "my-set")
-    for path in ("train.tar", "train-000.tar.gz", "a/train-x.tar", "d/"):
+    assert split_of("a/imagenet_train_0017.tar") == ("a", "imagenet_train")
+    assert split_of("shard12.tar") == (".", "shard")
+    assert split_of("a/00017.tar") == ("a", "shards")
+    assert split_of("a/train.tar") == ("a", "train")
+    assert split_of("a/2012-000.tar") == ("a", "2012")
+    for path in ("train-000.tar.gz", "a/.tar", "a/.train-000.tar", "d/", "d"):
         with pytest.raises(FormatError, match="not a shard's name"):
             split_of(path)
 

@@ -18,6 +18,7 @@ from alexnet_shards.shardset import ShardSet
 from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_train.cache import CacheConfig
 from alexnet_train.remote import RemoteShardSet, open_shards
+from alexnet_train.rundata import open_run_data
 from alexnet_train.stream import Stream, StreamConfig
 
 SIZES = (5, 6, 4, 5, 6, 4)
@@ -228,3 +229,24 @@ def test_https_style_servers(directory: Path, cache: CacheConfig) -> None:
                 open_shards([f"http://127.0.0.1:{port}/train-{{000..006}}.tar"], cache)
         finally:
             server.terminate()
+
+
+def test_a_run_finds_statistics_and_validation_shards_beside_remote_ones(
+    bucket: s3fs.S3FileSystem, make_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    make_run(tmp_path / "local")
+    for path in (tmp_path / "local").iterdir():
+        bucket.put_file(str(path), f"data/run/{path.name}")
+    data = open_run_data(["s3://data/run/train-{000..001}.tar"], (), None)
+    assert data.val is not None
+    assert isinstance(data.val, RemoteShardSet)
+    local = open_run_data([f"{tmp_path}/local/train-*.tar"], (), None)
+    assert local.val is not None
+    assert (data.train.fingerprint, data.val.fingerprint) == (local.train.fingerprint, local.val.fingerprint)
+    assert np.array_equal(data.stats.mean_image_hwc, local.stats.mean_image_hwc)
+    bucket.rm("data/run/val.manifest.json")
+    assert open_run_data(["s3://data/run/train-{000..001}.tar"], (), None).val is None
+    bucket.rm("data/run/stats.npz")
+    with pytest.raises(AlexnetError, match=r"s3://data/run/stats.npz: not there; make it with .*compute-stats"):
+        open_run_data(["s3://data/run/train-{000..001}.tar"], (), None)

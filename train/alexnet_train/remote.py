@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alexnet_shards.errors import AlexnetError, PatternError
 from alexnet_shards.files import atomic_file
-from alexnet_shards.manifest import ShardFact, index_path, manifest_path, split_of
+from alexnet_shards.manifest import ShardFact, index_path, load_manifest, manifest_path, shards_of, split_of
 from alexnet_shards.pattern import expand_ranges
 from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
 from alexnet_shards.shardset import open_shards as open_local_shards
@@ -20,6 +20,10 @@ from alexnet_train.cache import CacheConfig, ShardCache, filesystem_of, open_url
 
 DOWNLOADS = 4
 SIZE_REQUESTS = 16
+
+
+class RemoteFileMissingError(AlexnetError):
+    """A file that belongs to remote shards is not beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,29 @@ def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None) -> Sh
     return RemoteShardSet(**vars(joined), source=source)
 
 
+def open_split(directory: str, split: str, cache: CacheConfig | None = None) -> ShardSet | None:
+    """All shards of `split` in a directory or at a URL, None where there are none; raises AlexnetError as open_shards."""
+    if "://" not in directory:
+        paths = [str(path) for path in shards_of(Path(directory), split)]
+        return open_local_shards(paths) if paths else None
+    try:
+        manifest = load_manifest(file_beside(directory, manifest_path(Path(), split).name, cache))
+    except RemoteFileMissingError:
+        return None
+    return open_shards([f"{directory}/{fact.name}" for fact in manifest.shards], cache)
+
+
+def file_beside(directory: str, name: str, cache: CacheConfig | None = None) -> Path:
+    """A small file of a directory, or the copy of one at a URL; raises AlexnetError where the URL has none."""
+    if "://" not in directory:
+        return Path(directory) / name
+    config = cache or CacheConfig.from_environment()
+    copy = config.directory / "meta" / hashlib.sha256(directory.encode()).hexdigest()[:24] / name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    _fetch_small(f"{directory}/{name}", copy)
+    return copy
+
+
 def _expand(pattern: str) -> list[str]:
     names = expand_ranges(pattern)
     if len(names) > 1 or not any(sign in pattern for sign in "*?["):
@@ -92,13 +119,10 @@ def _expand(pattern: str) -> list[str]:
 
 
 def _open_split(directory: str, split: str, urls: Sequence[str], cache: ShardCache) -> ShardSet:
-    local = cache.config.directory / "meta" / hashlib.sha256(directory.encode()).hexdigest()[:24]
-    local.mkdir(parents=True, exist_ok=True)
-    files = manifest_path(local, split), index_path(local, split)
-    for file in files:
-        _fetch_small(f"{directory}/{file.name}", file)
+    names = [of(Path(), split).name for of in (manifest_path, index_path)]
+    manifest_file, index_file = (file_beside(directory, name, cache.config) for name in names)
     chosen = [url for url in urls if split_of(url) == (directory, split)]
-    return choose_shards(*files, chosen, _sizes(chosen))
+    return choose_shards(manifest_file, index_file, chosen, _sizes(chosen))
 
 
 def _fetch_small(url: str, path: Path) -> None:
@@ -106,8 +130,8 @@ def _fetch_small(url: str, path: Path) -> None:
         with atomic_file(path) as file, open_url(url) as source:
             file.write(source.read())
     except FileNotFoundError as error:
-        raise AlexnetError(
-            f"{url}: not there; make it with alexnet-prep index and upload it with the shards"
+        raise RemoteFileMissingError(
+            f"{url}: not there; make it with alexnet-prep (index, compute-stats) and upload it with the shards"
         ) from error
     except transient_errors() as error:
         raise AlexnetError(f"{url}: cannot be fetched ({error}); check the address and its access") from error

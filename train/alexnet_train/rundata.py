@@ -9,10 +9,10 @@ from alexnet_shards.index import NO_LABEL
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.stats import Stats, load_stats
 from alexnet_train.recipe import Recipe
-from alexnet_train.remote import open_shards
+from alexnet_train.remote import file_beside, open_shards, open_split
 
 STATS_NAME = "stats.npz"
-VAL_PATTERN = "val-*.tar"
+VAL_SPLIT = "val"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,10 +31,9 @@ def open_run_data(shards: Sequence[str], val_shards: Sequence[str], stats: Path 
     of other shards.
     """
     train = open_shards(shards)
-    directory = Path(train.paths[0]).parent
-    beside = sorted(str(path) for path in directory.glob(VAL_PATTERN))
-    val = open_shards(val_shards or beside) if val_shards or beside else None
-    stats_path = stats or directory / STATS_NAME
+    directory = train.paths[0].rpartition("/")[0] or "."
+    val = open_shards(val_shards) if val_shards else open_split(directory, VAL_SPLIT)
+    stats_path = stats or file_beside(directory, STATS_NAME)
     found = load_stats(stats_path)
     check_stats(found, train, stats_path)
     for part in (train, val):
