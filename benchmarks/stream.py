@@ -1,9 +1,9 @@
 """CPU time an image of our stream and of other loaders: random 224 crops, uint8, ready for the device, of real photos.
 
-Every contender runs as a process of its own, twice: the difference of a long and a short run leaves start-up and index
-building out, and counts the CPU seconds of the process and its workers. One thread or worker each; repeats are
-interleaved; medians. Before that, samples of each contender are compared pixel by pixel with a plain decode and slice.
-Peers live in virtual environments of their own, made by `make bench-peers`.
+Every contender runs as a process of its own that counts its CPU seconds and those of its workers after two epochs of
+warm-up (peers/common.py). One thread or worker each, kept from epoch to epoch; repeats are interleaved; medians. Before
+that, samples of each contender are compared pixel by pixel with a plain decode and slice. Peers live in virtual
+environments of their own, made by `make bench-peers`.
 """
 
 import argparse
@@ -80,26 +80,20 @@ def make_shards(data: Path, out: Path) -> ShardSet:
     return open_shards([f"{out}/train-*.tar"])
 
 
-def run(contender: Contender, folder: Path, epochs: int, check: Path | None = None) -> tuple[float, int]:
-    """(CPU seconds of the process and the children it waited for, images) of one run."""
-    arguments = [str(contender.python), str(PEERS / contender.script), str(folder), str(epochs)]
-    arguments += ["--check", str(check)] if check else []
+def run(contender: Contender, folder: Path, *arguments: str) -> str:
+    """What the contender's script prints; raises RuntimeError with its last words where it fails."""
+    command = [str(contender.python), str(PEERS / contender.script), str(folder), *arguments]
     environment = {**os.environ, **contender.settings, "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            arguments,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-        )
-        with process:
-            output = process.stdout.read() if process.stdout else b""
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            errors.seek(0)
-            raise RuntimeError(f"{contender.name}: {errors.read().decode(errors='replace')[-2000:]}")
-    return usage.ru_utime + usage.ru_stime, int(output.split()[-1])
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{contender.name}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def seconds_per_image(contender: Contender, folder: Path, images: int, seconds: float) -> float:
+    """CPU seconds an image of a set of `images`, counted over about `seconds` of CPU time."""
+    counted = json.loads(run(contender, folder, "--images", str(images), "--seconds", str(seconds)).splitlines()[-1])
+    return float(counted["seconds"]) / int(counted["images"])
 
 
 def reference_crops(shards: ShardSet, keys: list[str], places: list[tuple[int, int]]) -> npt.NDArray[np.uint8]:
@@ -117,7 +111,7 @@ def reference_crops(shards: ShardSet, keys: list[str], places: list[tuple[int, i
 def difference_levels(contender: Contender, shards: ShardSet, folder: Path, work: Path) -> float:
     """Mean absolute difference of a contender's pixels to ours, in grey levels; raises where they are other images."""
     file = work / "check.npz"
-    run(contender, folder, 1, file)
+    run(contender, folder, "--check", str(file))
     with np.load(file) as found:
         places = list(zip(found["tops"].tolist(), found["lefts"].tolist(), strict=True))
         expected = reference_crops(shards, found["keys"].tolist(), places)
@@ -127,7 +121,7 @@ def difference_levels(contender: Contender, shards: ShardSet, folder: Path, work
     return mean
 
 
-def measure(data: Path, repeats: int, epochs: int) -> dict[str, Any]:
+def measure(data: Path, repeats: int, window_seconds: float) -> dict[str, Any]:
     """All contenders: their pixels checked, then interleaved runs."""
     reasons = {contender.name: contender.missing() for contender in CONTENDERS}
     pixels: dict[str, float] = {}
@@ -146,9 +140,7 @@ def measure(data: Path, repeats: int, epochs: int) -> dict[str, Any]:
         seconds: dict[str, list[float]] = {contender.name: [] for contender in ready}
         for _ in range(repeats):
             for contender in ready:
-                short, few = run(contender, folder, 2)
-                long, many = run(contender, folder, 2 + epochs)
-                seconds[contender.name].append((long - short) / (many - few))
+                seconds[contender.name].append(seconds_per_image(contender, folder, shards.num_samples, window_seconds))
         return summary(seconds, pixels, reasons, shards)
 
 
@@ -211,8 +203,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with official archives")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of the long run beyond the short one's two")
+    parser.add_argument("--seconds", type=float, default=6.0, help="CPU time to count over, a run")
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args()
     data = options.data / "ilsvrc2010" if (options.data / "ilsvrc2010").is_dir() else options.data
-    print(json.dumps(measure(data, options.repeats, options.epochs), indent=None if options.json else 1))
+    print(json.dumps(measure(data, options.repeats, options.seconds), indent=None if options.json else 1))

@@ -106,3 +106,21 @@ def test_other_classes_and_private_labels_are_refused(make_run: Callable[..., st
     np.save(tmp_path / "val.index.npy", rows)
     with pytest.raises(AlexnetError, match="private"):
         evaluate([one], open_shards([f"{tmp_path}/val-*.tar"]), config(1))
+
+
+def test_images_in_quarantine_are_counted_apart(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    one = classifier(tmp_path, shards, 0)
+    row = shards.rows[3]
+    path = Path(shards.paths[row["shard"]])
+    content = bytearray(path.read_bytes())
+    content[int(row["offset"]) + 700] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(AlexnetError, match="crc32"):
+        evaluate([one], shards, config(1))
+    result = evaluate([one], shards, replace(config(1), quarantine=1))
+    assert (result.images, result.quarantined) == (10, 1)
+    good = replace(shards, rows=np.delete(shards.rows, 3))
+    assert (result.top1_wrong, result.top5_wrong) == plain_counts(tmp_path, good, [one], 1)
+    assert result.top1_error == result.top1_wrong / 10

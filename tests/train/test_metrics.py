@@ -51,15 +51,17 @@ def test_tally_means_and_state() -> None:
 
 
 def test_eval_result() -> None:
-    result = EvalResult(images=200, views=10, top1_wrong=50, top5_wrong=3, confusion=np.zeros((2, 2), np.int64))
+    result = EvalResult(
+        images=200, views=10, top1_wrong=50, top5_wrong=3, quarantined=0, confusion=np.zeros((2, 2), np.int64)
+    )
     assert (result.top1_error, result.top5_error) == (0.25, 0.015)
-    assert result.as_dict().keys() == {"images", "views", "top1_wrong", "top5_wrong", "top1_error", "top5_error"}
+    assert result.as_dict().keys() == {"images", "views", "top1_wrong", "top5_wrong", "quarantined", "top1_error", "top5_error"}
     json.dumps(result.as_dict())
 
 
 def test_worst_classes() -> None:
     confusion = np.array([[5, 0, 0, 0], [2, 1, 7, 0], [1, 0, 3, 0], [0, 0, 0, 0]])
-    result = EvalResult(images=19, views=1, top1_wrong=10, top5_wrong=0, confusion=confusion)
+    result = EvalResult(images=19, views=1, top1_wrong=10, top5_wrong=0, quarantined=0, confusion=confusion)
     classes = [ClassFact(wnid=f"n{label}", words=f"thing {label}") for label in range(4)]
     worst = worst_classes(result, classes, 10)
     assert [one["wnid"] for one in worst] == ["n1", "n2"]  # n0 is never wrong, n3 has no images

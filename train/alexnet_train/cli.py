@@ -97,6 +97,7 @@ def train_main(**options: Any) -> None:
 @click.option("--shards", required=True, help="Shards to evaluate on: a path, a glob or a range.")
 @click.option("--views", type=click.Choice(["1", "10"]), default="10", show_default=True, help="Crops of each image.")
 @click.option("--worst", type=click.IntRange(0), default=0, help="List so many classes with the highest error.")
+@click.option("--quarantine", type=click.IntRange(0), default=0, help="Leave out up to so many bad samples.")
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Images at once.")
 @DEVICE
 @AS_JSON
@@ -112,7 +113,8 @@ def eval_main(**options: Any) -> None:
         ):
             classifiers = [load_classifier(path, world.device) for path in options["checkpoints"]]
             progress.start(shards.num_samples)
-            how = EvalConfig(views=int(options["views"]), batch_size=options["batch_size"], world=world)
+            batch_size, quarantine = options["batch_size"], options["quarantine"]
+            how = EvalConfig(views=int(options["views"]), batch_size=batch_size, world=world, quarantine=quarantine)
             result = evaluate(classifiers, shards, how, progress.advance)
         if not world.is_main:
             return None

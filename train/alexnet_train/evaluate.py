@@ -41,11 +41,15 @@ class Classifier:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work."""
+    """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work.
+
+    Up to `quarantine` bad samples are left out of the errors and counted; one more, and the evaluation fails.
+    """
 
     views: int
     batch_size: int
     world: World
+    quarantine: int = 0
 
 
 def load_classifier(path: Path, device: torch.device) -> Classifier:
@@ -73,6 +77,8 @@ def evaluate(
 ) -> EvalResult:
     """Errors of the classifiers' averaged probabilities on every image of `shards`, each counted once.
 
+    Images in quarantine are not of them.
+
     `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other classes.
     """
     check_classes(classifiers, shards)
@@ -86,6 +92,7 @@ def evaluate(
         crop="none",
         last="pad",
         pin_memory=world.device.type == "cuda",
+        quarantine=config.quarantine,
     )
     wrong = torch.zeros(2, dtype=torch.int64, device=world.device)
     confusion: Tensor | None = None
@@ -103,7 +110,8 @@ def evaluate(
     counts = torch.zeros(0) if confusion is None else world.sum(confusion)
     side = math.isqrt(len(counts))
     return EvalResult(
-        images=shards.num_samples,
+        images=int(counts.sum()),
+        quarantined=shards.num_samples - int(counts.sum()),
         views=config.views,
         top1_wrong=top1_wrong,
         top5_wrong=top5_wrong,

@@ -69,7 +69,7 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalResult:
-    """Exact counts of one evaluation; errors are fractions.
+    """Exact counts of one evaluation; errors are fractions of `images`, beside which `quarantined` ones were bad.
 
     `confusion` (classes, classes) int64 counts images by their label (row) and the best-scored class (column).
     """
@@ -78,6 +78,7 @@ class EvalResult:
     views: int
     top1_wrong: int
     top5_wrong: int
+    quarantined: int
     confusion: npt.NDArray[np.int64]
 
     @property
