@@ -2,9 +2,10 @@
 
 import io
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,3 +101,40 @@ def make_run(make_shards: Callable[..., str]) -> Callable[..., str]:
         return pattern
 
     return make
+
+
+def varint(number: int) -> bytes:
+    head, rest = number & 0x7F, number >> 7
+    return bytes([head | 0x80]) + varint(rest) if rest else bytes([head])
+
+
+def field(number: int, content: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def number_field(number: int, value: int) -> bytes:
+    return varint(number << 3) + varint(value)
+
+
+def write_caffemodel(layers: Mapping[str, Any], *, old: bool, doubles: bool = False) -> bytes:
+    """NetParameter with a data layer without blobs in front."""
+    layer_field, name_field, blobs_field = (2, 4, 6) if old else (100, 1, 7)
+    net = field(1, b"AlexNet") + field(layer_field, field(name_field, b"data"))
+    for name, blobs in layers.items():
+        layer = field(name_field, name.encode()) + number_field(5 if old else 10, 1)
+        for blob in blobs:
+            if old:
+                shape = (1,) * (4 - blob.ndim) + blob.shape
+                message = b"".join(number_field(place, size) for place, size in enumerate(shape, 1))
+            else:
+                message = field(7, field(1, b"".join(varint(size) for size in blob.shape)))
+            message += field(8, blob.astype("<f8").tobytes()) if doubles else field(5, blob.astype("<f4").tobytes())
+            layer += field(blobs_field, message)
+        net += field(layer_field, layer)
+    return net
+
+
+@pytest.fixture(scope="session")
+def caffemodel() -> Callable[..., bytes]:
+    """Write layers of blobs as Caffe does, in its `old` form or the new one."""
+    return write_caffemodel

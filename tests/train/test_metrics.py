@@ -55,7 +55,15 @@ def test_eval_result() -> None:
         images=200, views=10, top1_wrong=50, top5_wrong=3, quarantined=0, confusion=np.zeros((2, 2), np.int64)
     )
     assert (result.top1_error, result.top5_error) == (0.25, 0.015)
-    assert result.as_dict().keys() == {"images", "views", "top1_wrong", "top5_wrong", "quarantined", "top1_error", "top5_error"}
+    assert result.as_dict().keys() == {
+        "images",
+        "views",
+        "top1_wrong",
+        "top5_wrong",
+        "quarantined",
+        "top1_error",
+        "top5_error",
+    }
     json.dumps(result.as_dict())
 
 

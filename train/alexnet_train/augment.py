@@ -15,9 +15,6 @@ from alexnet_train.stream import Batch
 
 LAST_OFFSET_PX = IMAGE_PX - CROP_PX
 CENTRE_OFFSET_PX = LAST_OFFSET_PX // 2
-CENTRE = ((CENTRE_OFFSET_PX, CENTRE_OFFSET_PX),)
-# (top, left) of the ten views' crops: four corners and the centre, each of them mirrored too (paper section 4.1).
-FIVE_CROPS = ((0, 0), (0, LAST_OFFSET_PX), (LAST_OFFSET_PX, 0), (LAST_OFFSET_PX, LAST_OFFSET_PX), *CENTRE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +26,7 @@ class InputConfig:
     p_i z_i noise_scale a_i per image in training: "released" has a_i = sqrt(eigenvalue_i), as cuda-convnet did; "paper"
     has a_i = eigenvalue_i, the letter of section 4.1. `divide_by` scales the training input after the noise (released
     configuration: 1.1), `view_divide_by` the test input.
+    `view_crop_px` is the side of the test views; the network's one-sided padding also takes 227, Caffe's.
     """
 
     crop: Literal["random", "centre"] = "random"
@@ -38,11 +36,16 @@ class InputConfig:
     noise_scale: float = 0.1
     divide_by: float = 1.1
     view_divide_by: float = 1.0
+    view_crop_px: int = CROP_PX
 
     def __post_init__(self) -> None:
         for name, choices in (("mean", ("image", "channel", "none")), ("noise", ("released", "paper", "off"))):
             if getattr(self, name) not in choices:
                 raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+        if not 1 <= self.view_crop_px <= IMAGE_PX or (self.mean == "image" and self.view_crop_px != CROP_PX):
+            raise AlexnetError(
+                f"view_crop_px {self.view_crop_px}: expected 1 to {IMAGE_PX}, and {CROP_PX} with mean = 'image'"
+            )
         if self.divide_by <= 0 or self.view_divide_by <= 0:
             raise AlexnetError(f"divide_by {self.divide_by}, view_divide_by {self.view_divide_by}: expected above 0")
 
@@ -91,20 +94,27 @@ def train_input(batch: Batch, stats: DeviceStats, config: InputConfig) -> Tensor
 
 
 def view_inputs(images_nhwc: Tensor, views: int, stats: DeviceStats, config: InputConfig) -> Iterator[Tensor]:
-    """The test views of whole images (B, 256, 256, 3) uint8: `views` tensors (B, 3, 224, 224) float32.
+    """The test views of whole images (B, 256, 256, 3) uint8: `views` tensors (B, 3, 224, 224) float32 (view_crop_px).
 
     1 view is the centre crop; 10 are the four corners and the centre, then the mirror image of each (paper section
     4.1). No noise. Raises AlexnetError for another number of views.
     """
     if views not in (1, 10):
         raise AlexnetError(f"views {views}: expected 1 (the centre) or 10 (corners, centre and their mirror images)")
-    crops = CENTRE if views == 1 else FIVE_CROPS
+    size_px = config.view_crop_px
+    offsets = crop_offsets(size_px) if views == 10 else crop_offsets(size_px)[-1:]
     for mirror in (False, True)[: 1 if views == 1 else 2]:
-        for top_px, left_px in crops:
-            crop_nhwc = images_nhwc[:, top_px : top_px + CROP_PX, left_px : left_px + CROP_PX]
+        for top_px, left_px in offsets:
+            crop_nhwc = images_nhwc[:, top_px : top_px + size_px, left_px : left_px + size_px]
             crop_nhwc = crop_nhwc.flip(2) if mirror else crop_nhwc
             pixels_nchw = _minus_mean(crop_nhwc.permute(0, 3, 1, 2).float(), stats, config)
             yield pixels_nchw.mul_(1 / config.view_divide_by) if config.view_divide_by != 1 else pixels_nchw
+
+
+def crop_offsets(size_px: int) -> tuple[tuple[int, int], ...]:
+    """(top, left) of the five crops of ten views: four corners, then the centre (paper section 4.1)."""
+    last_px = IMAGE_PX - size_px
+    return (0, 0), (0, last_px), (last_px, 0), (last_px, last_px), (last_px // 2, last_px // 2)
 
 
 def _minus_mean(pixels_nchw: Tensor, stats: DeviceStats, config: InputConfig) -> Tensor:

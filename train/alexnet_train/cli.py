@@ -14,6 +14,7 @@ from alexnet_train.distributed import choose_device, join_world
 from alexnet_train.dryrun import dry_run
 from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
 from alexnet_train.export import WRITERS, export
+from alexnet_train.importer import SOURCES, import_weights
 from alexnet_train.loop import LoaderOptions, RunConfig, fit
 from alexnet_train.metrics import worst_classes
 from alexnet_train.overfit import overfit
@@ -151,6 +152,19 @@ def export_main(**options: Any) -> None:
     _finish(lambda: export(options["checkpoint"], options["to"], options["out"]), options["as_json"])
 
 
+@click.command()
+@click.option("--from", "kind", required=True, type=click.Choice(SOURCES), help="Whose weights they are.")
+@click.option("--weights", required=True, type=click.Path(path_type=Path), help="A .pth, .caffemodel or .npy file.")
+@click.option("--shards", required=True, help="Shards of ILSVRC-2012, whose class order the checkpoint gets.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The checkpoint to write.")
+@AS_JSON
+@EXTRA_PATHS
+def import_main(**options: Any) -> None:
+    """Write published weights of torchvision's AlexNet or Caffe's bvlc_alexnet as a checkpoint."""
+    shards = (options["shards"], *options["more_shards"])
+    _finish(lambda: import_weights(options["kind"], options["weights"], shards, options["out"]), options["as_json"])
+
+
 def sort_paths(
     shards: str, val_shards: str | None, more_shards: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -209,6 +223,7 @@ main.add_command(train_main, "train")
 main.add_command(eval_main, "eval")
 main.add_command(predict_main, "predict")
 main.add_command(export_main, "export")
+main.add_command(import_main, "import")
 
 if __name__ == "__main__":
     # `torchrun -m alexnet_train.cli --shards …` and `python -m alexnet_train.cli train --shards …` both train.
