@@ -124,7 +124,8 @@ def caffe_logits(blobs: Any, images_nhwc: npt.NDArray[np.uint8]) -> Tensor:
     x = functional.max_pool2d(functional.conv2d(x, *w["conv5"], padding=1, groups=2).relu(), 3, 2, ceil_mode=True)
     x = functional.linear(x.flatten(1), *w["fc6"]).relu()
     x = functional.linear(x, *w["fc7"]).relu()
-    return functional.linear(x, *w["fc8"])
+    logits: Tensor = functional.linear(x, *w["fc8"])
+    return logits
 
 
 def as_tensorflow(blobs: Any) -> dict[str, list[Any]]:
