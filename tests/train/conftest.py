@@ -1,7 +1,5 @@
-"""Small shards of drawn JPEGs for the tests of the trainer's room."""
+"""Drawn photos, runs of them and Caffe files for the tests of the trainer's room."""
 
-import io
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +10,8 @@ import numpy.typing as npt
 import pytest
 import simplejpeg
 
-from alexnet_shards.index import save_index
-from alexnet_shards.manifest import ClassFact, Manifest, index_path, manifest_path, save_manifest, shard_name
-from alexnet_shards.scan import scan_shards
 from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import Stats, save_stats
-
-NUM_CLASSES = 7
 
 
 def draw_image(seed: int, height_px: int = 256, width_px: int = 256) -> npt.NDArray[np.uint8]:
@@ -33,49 +26,17 @@ def encode(image_hwc: npt.NDArray[np.uint8]) -> bytes:
     return jpeg
 
 
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
-    """A tar as the standard library writes it."""
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-
-
-def write_index(directory: Path, split: str, num_classes: int = NUM_CLASSES) -> None:
-    """Index and manifest of the shards of `split` in `directory`."""
-    rows, facts = scan_shards(sorted(directory.glob(f"{split}-*.tar")))
-    save_index(index_path(directory, split), rows)
-    classes = tuple(ClassFact(wnid=f"n{label:08d}") for label in range(num_classes))
-    save_manifest(manifest_path(directory, split), Manifest(split=split, classes=classes, shards=facts))
+@pytest.fixture(scope="session")
+def make_shards(shard_tools: SimpleNamespace) -> Callable[..., str]:
+    """Write shards of drawn photos."""
+    writer: Callable[..., str] = shard_tools.ShardWriter(lambda seed: encode(draw_image(seed)))
+    return writer
 
 
 @pytest.fixture(scope="session")
-def make_shards() -> Callable[..., str]:
-    """Write shards of `sizes` samples with index and manifest to a directory; returns their pattern."""
-
-    def make(
-        directory: Path, sizes: Sequence[int] = (7, 5, 9), split: str = "train", num_classes: int = NUM_CLASSES
-    ) -> str:
-        directory.mkdir(exist_ok=True)
-        seed = 0
-        for number, size in enumerate(sizes):
-            members = []
-            for _ in range(size):
-                members.append((f"{split}{seed:04d}.jpg", encode(draw_image(seed))))
-                members.append((f"{split}{seed:04d}.cls", str(seed % num_classes).encode()))
-                seed += 1
-            write_tar(directory / shard_name(split, number, len(sizes)), members)
-        write_index(directory, split, num_classes)
-        return f"{directory}/{split}-*.tar"
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def shard_tools() -> SimpleNamespace:
-    """The parts of `make_shards`, for shards that must be odd."""
-    return SimpleNamespace(draw_image=draw_image, encode=encode, write_tar=write_tar, write_index=write_index)
+def draw_tools() -> SimpleNamespace:
+    """What photos are made with, for tests that need odd ones."""
+    return SimpleNamespace(draw_image=draw_image, encode=encode)
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_grey_images(crops: Crops, tmp_path: Path) -> None:
     assert np.array_equal(images_nhwc[0], simplejpeg.decode_jpeg(jpeg, "RGB")[5:229, 9:233])
 
 
-def test_what_is_not_perfect_is_left(crops: Crops, tmp_path: Path, shard_tools: SimpleNamespace) -> None:
+def test_what_is_not_perfect_is_left(crops: Crops, tmp_path: Path, draw_tools: SimpleNamespace) -> None:
     good = jpeg_of(photo(0), quality=90)
     cmyk = io.BytesIO()
     Image.fromarray(photo(1)).convert("CMYK").save(cmyk, "JPEG")
@@ -110,8 +110,8 @@ def test_what_is_not_perfect_is_left(crops: Crops, tmp_path: Path, shard_tools: 
         b"garbage" * 100,
         good[: len(good) // 2],
         cmyk.getvalue(),
-        shard_tools.encode(shard_tools.draw_image(0, 256, 255)),
-        shard_tools.encode(shard_tools.draw_image(0, 300, 300)),
+        draw_tools.encode(draw_tools.draw_image(0, 256, 255)),
+        draw_tools.encode(draw_tools.draw_image(0, 300, 300)),
         good + bytes(SCRATCH_BYTES),
         good,
     ]

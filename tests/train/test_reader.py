@@ -91,10 +91,10 @@ def test_crc32() -> None:
             check_crc32(changed, zlib.crc32(b"content"))
 
 
-def test_decoding_agrees_with_pillow(tmp_path: Path, shard_tools: SimpleNamespace) -> None:
+def test_decoding_agrees_with_pillow(tmp_path: Path, draw_tools: SimpleNamespace) -> None:
     image_hwc = np.empty((256, 256, 3), np.uint8)
     for seed in range(4):
-        jpeg = shard_tools.encode(shard_tools.draw_image(seed))
+        jpeg = draw_tools.encode(draw_tools.draw_image(seed))
         decode_into(jpeg, image_hwc)
         (tmp_path / "x.jpg").write_bytes(jpeg)
         reference_hwc = np.asarray(Image.open(tmp_path / "x.jpg"))
@@ -112,16 +112,16 @@ def test_grey_images_become_rgb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("height_px", "width_px"), [(255, 256), (256, 257), (300, 300), (128, 512), (512, 128), (1, 1)]
 )
-def test_other_sizes_are_refused(shard_tools: SimpleNamespace, height_px: int, width_px: int) -> None:
-    jpeg = shard_tools.encode(shard_tools.draw_image(0, height_px, width_px))
+def test_other_sizes_are_refused(draw_tools: SimpleNamespace, height_px: int, width_px: int) -> None:
+    jpeg = draw_tools.encode(draw_tools.draw_image(0, height_px, width_px))
     with pytest.raises(
         BadSampleError, match=rf"{width_px}x{height_px} pixels, expected 256x256; .*alexnet-prep shards"
     ):
         decode_into(jpeg, np.empty((256, 256, 3), np.uint8))
 
 
-def test_damage_is_refused(shard_tools: SimpleNamespace) -> None:
-    jpeg = shard_tools.encode(shard_tools.draw_image(0))
+def test_damage_is_refused(draw_tools: SimpleNamespace) -> None:
+    jpeg = draw_tools.encode(draw_tools.draw_image(0))
     for bad in (b"", b"garbage" * 100, jpeg[:2], jpeg[:200], jpeg[: len(jpeg) // 2], jpeg[:-2]):
         with pytest.raises(BadSampleError):
             decode_into(bad, np.empty((256, 256, 3), np.uint8))

@@ -267,8 +267,8 @@ def test_a_changed_byte_is_noticed(tmp_path: Path, make_shards: Callable[..., st
             list(stream.epoch())
 
 
-def test_images_of_another_size(tmp_path: Path, shard_tools: SimpleNamespace) -> None:
-    members = [("a.jpg", shard_tools.encode(shard_tools.draw_image(0, 200, 300))), ("a.cls", b"0")]
+def test_images_of_another_size(tmp_path: Path, shard_tools: SimpleNamespace, draw_tools: SimpleNamespace) -> None:
+    members = [("a.jpg", draw_tools.encode(draw_tools.draw_image(0, 200, 300))), ("a.cls", b"0")]
     shard_tools.write_tar(tmp_path / "train-000.tar", members)
     shard_tools.write_index(tmp_path, "train")
     shards = open_shards([f"{tmp_path}/train-000.tar"])
