@@ -2,9 +2,11 @@
 
 import gzip
 import io
+import multiprocessing
 import tarfile
 import zlib
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +23,7 @@ MAT_ERRORS = (
     ValueError,
     TypeError,
     LookupError,
+    NameError,
     AttributeError,
     ArithmeticError,
     zlib.error,
@@ -65,21 +68,45 @@ def read_devkit(path: Path, year: str) -> Devkit:
 
 def parse_meta(content: bytes, year: str, where: str) -> tuple[DevkitClass, ...]:
     """Leaf classes of a meta.mat, in ID order; raises SourceError where it is not one of `year`."""
-    try:
-        synsets = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["synsets"])
-        leaves = sorted(
-            (_class(row, year) for row in synsets if int(row.num_children) == 0), key=lambda c: c.official_id
-        )
-    except MAT_ERRORS as error:
+    leaves, problem = _read_apart(content, year)
+    if problem:
         raise SourceError(
-            f"{where}: not the synsets of ILSVRC{year} ({type(error).__name__}: {_first_line(error)}); "
-            f"expected the ILSVRC{year} devkit, fetch it again"
-        ) from error
+            f"{where}: not the synsets of ILSVRC{year} ({problem}); expected the ILSVRC{year} devkit, fetch it again"
+        )
     if [leaf.official_id for leaf in leaves] != list(range(1, len(leaves) + 1)) or not leaves:
         raise SourceError(f"{where}: the leaf classes' IDs are not 1..{len(leaves)}; expected the official devkit")
     if len({leaf.wnid for leaf in leaves}) != len(leaves):
         raise SourceError(f"{where}: a WNID stands twice among the leaf classes; expected the official devkit")
     return tuple(leaves)
+
+
+def _read_apart(content: bytes, year: str) -> tuple[list[DevkitClass], str]:
+    """(leaf classes in ID order, "") or ([], what is wrong), read by a process of its own.
+
+    A damaged file can crash scipy's compiled reader: three in a thousand files with a few random bytes changed did.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_send_leaves, args=(sender, content, year), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        answer: tuple[list[DevkitClass], str] = receiver.recv()
+    except EOFError:
+        answer = [], "its reader crashed"
+    child.join()
+    receiver.close()
+    return answer
+
+
+def _send_leaves(sender: Connection, content: bytes, year: str) -> None:
+    try:
+        synsets = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["synsets"])
+        leaves = [_class(row, year) for row in synsets if int(row.num_children) == 0]
+    except MAT_ERRORS as error:
+        sender.send(([], f"{type(error).__name__}: {_first_line(error)}"))
+    else:
+        sender.send((sorted(leaves, key=lambda leaf: leaf.official_id), ""))
 
 
 def parse_ids(content: bytes, num_classes: int, where: str) -> npt.NDArray[np.int32]:

@@ -1,6 +1,8 @@
 """The devkit reader against the real devkit's known facts, and its refusals."""
 
 import io
+import os
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -100,3 +102,9 @@ def test_a_mutated_meta_mat_is_read_or_refused(real_meta: bytes, data: st.DataOb
         assert "\n" not in str(error)
     else:
         assert len(classes) > 0
+
+
+def test_a_file_that_crashes_its_reader_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alexnet_prep.devkit.loadmat", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(SourceError, match="meta.mat: not the synsets of ILSVRC2010 .its reader crashed."):
+        parse_meta(b"", "2010", "meta.mat")
