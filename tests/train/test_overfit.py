@@ -47,6 +47,7 @@ def test_it_learns_until_it_is_stopped(make_run: Callable[..., str], tmp_path: P
         assert json.loads(stdout)["train_loss"] < 0.8
     losses = [record["train_loss"] for record in read_metrics(out / "overfit.jsonl")]
     assert losses[0] > 1.5  # log(7) is 1.95
+    assert all(record["images_per_second"] > 0 for record in read_metrics(out / "overfit.jsonl"))
     assert "loss" in stderr
     assert sorted(path.name for path in out.iterdir()) == ["overfit.jsonl"]
 

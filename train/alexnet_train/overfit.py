@@ -49,6 +49,7 @@ def _repeat(trainer: Trainer, batches: list[Batch], requests: Requests) -> dict[
     record: dict[str, Any] = {}
     for batch in cycle(batches):
         trainer.train_step(batch, epoch=0)
+        trainer.log_clock.add(len(batch.labels) * trainer.run.world.size, 0.0)
         trainer.progress.advance()
         if trainer.step % trainer.recipe.train.log_every_steps == 0:
             record = trainer.log_step(epoch=0)
