@@ -9,9 +9,9 @@ from alexnet_shards.manifest import (
     BUILD_DIRECTORY,
     ClassFact,
     Manifest,
+    check_one_set,
     index_path,
     manifest_path,
-    name_style,
     save_manifest,
     shards_of,
 )
@@ -35,12 +35,7 @@ def adopt_shards(
             f"{directory}: alexnet-prep shards has not finished {split}; start it again, it goes on from there"
         )
     paths = shards_of(directory, split)
-    for path in paths:
-        if name_style(path) != name_style(paths[0]):
-            raise FormatError(
-                f"{directory}: {paths[0].name} and {path.name} are of two sets of shards with one name; "
-                "keep each in a directory of its own"
-            )
+    check_one_set(paths)
     rows, facts = scan_shards(paths, workers, progress)
     largest = int(rows["label"].max(initial=NO_LABEL))
     if classes is None:

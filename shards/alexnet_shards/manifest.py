@@ -14,7 +14,7 @@ from alexnet_shards.files import write_atomic
 FORMAT = "alexnet-shards"
 VERSION = 1
 
-SHARD_NAME = re.compile(r"(?P<split>.*?)(?P<separator>[-_.]?)(?P<number>\d*)\.tar")
+SHARD_NAME = re.compile(r"(?P<split>.*?)(?P<separator>[-_.]?)(?P<number>\d*)(?P<suffix>(\.tar)+)")
 UNNAMED_SPLIT = "shards"  # of shards named by their number alone
 JPEG_SUFFIX = ".jpg"
 LABEL_SUFFIX = ".cls"
@@ -80,7 +80,7 @@ def split_of(shard_path: str) -> tuple[str, str]:
     """(directory or URL prefix, split name) of a shard's path; raises FormatError for a name that is no tar's.
 
     Ours are SPLIT-NUMBER.tar; of others the split is what stands before the number at the end: train_000.tar and
-    train000.tar are of "train", 000.tar is of UNNAMED_SPLIT.
+    train000.tar are of "train", 000.tar is of UNNAMED_SPLIT. A name without number is a split of its own.
     """
     directory, _, name = shard_path.rpartition("/")
     match = SHARD_NAME.fullmatch(name)
@@ -95,10 +95,26 @@ def shards_of(directory: Path, split: str) -> list[Path]:
     return sorted(path for path in paths if split_of(path.name)[1] == split)
 
 
-def name_style(shard: Path) -> str:
-    """What stands between split and number in a shard's name: one set of shards has one."""
+def check_one_set(paths: Sequence[Path]) -> None:
+    """Raise FormatError where shards of one split name are two sets: train-0 and train_0, 000 and shards000, 1 and 01."""
+    first_of: dict[int, Path] = {}
+    for path in paths:
+        style, number = _style_and_number(path)
+        other = first_of.setdefault(number, path) if style == _style_and_number(paths[0])[0] else paths[0]
+        if other != path:
+            raise FormatError(
+                f"{path.parent}: {other.name} and {path.name} are of two sets of shards with one name; "
+                "keep each in a directory of its own"
+            )
+
+
+def _style_and_number(shard: Path) -> tuple[tuple[str, ...], int]:
+    """What every name of a set has in common, and the shard's number, -1 for none."""
     match = SHARD_NAME.fullmatch(shard.name)
-    return match["separator"] if match else ""
+    if match is None:
+        return (), -1
+    numbered = "numbered" if match["number"] else ""
+    return (match["split"], match["separator"], match["suffix"], numbered), int(match["number"] or -1)
 
 
 def manifest_path(directory: Path, split: str) -> Path:

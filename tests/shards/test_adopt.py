@@ -40,7 +40,7 @@ def test_the_same_as_was_there_before(tmp_path: Path, make_shards: Make, caplog:
     assert load_manifest(tmp_path / "train.manifest.json") == shards.manifest
 
 
-@pytest.mark.parametrize("pattern", ["%05d.tar", "imagenet_train_%04d.tar", "part%d.tar"])
+@pytest.mark.parametrize("pattern", ["%05d.tar", "imagenet_train_%04d.tar", "part%d.tar", "train_%04d.tar.tar"])
 def test_shards_of_any_name_that_webdataset_writes(tmp_path: Path, pattern: str) -> None:
     directory = tmp_path / "shards"
     directory.mkdir()
@@ -56,12 +56,38 @@ def test_shards_of_any_name_that_webdataset_writes(tmp_path: Path, pattern: str)
     assert open_shards([str(first)]).num_samples == 5
 
 
-def test_two_sets_with_one_name_are_refused(tmp_path: Path, make_shards: Make) -> None:
-    make_shards(tmp_path)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-000.tar", "train_001.tar"),
+        ("train-000.tar", "train-001.tar.tar"),
+        ("train-00.tar", "train-000.tar"),
+        ("train.tar", "train000.tar"),
+        ("000.tar", "shards001.tar"),
+        ("000.tar", "shards.tar"),
+    ],
+)
+def test_two_sets_with_one_name_are_refused(tmp_path: Path, make_shards: Make, names: tuple[str, str]) -> None:
+    make_shards(tmp_path, (2, 2))
     strip(tmp_path)
-    (tmp_path / "train-001.tar").rename(tmp_path / "train_001.tar")
-    with pytest.raises(FormatError, match=r"train-000.tar and train_001.tar are of two sets"):
+    for number in range(2):
+        (tmp_path / f"train-00{number}.tar").rename(tmp_path / f"moved{number}")
+    for number, name in enumerate(names):
+        (tmp_path / f"moved{number}").rename(tmp_path / name)
+    with pytest.raises(FormatError, match="and .* are of two sets of shards with one name"):
         open_shards([f"{tmp_path}/*.tar"])
+
+
+def test_shards_without_numbers_are_sets_of_their_own(tmp_path: Path, make_shards: Make) -> None:
+    make_shards(tmp_path, (7, 7))
+    strip(tmp_path)
+    (tmp_path / "train-000.tar").rename(tmp_path / "shard-a.tar")
+    (tmp_path / "train-001.tar").rename(tmp_path / "shard-b.tar")
+    assert open_shards([f"{tmp_path}/shard-*.tar"]).num_samples == 14
+    assert {path.name for path in tmp_path.glob("*.manifest.json")} == {
+        "shard-a.manifest.json",
+        "shard-b.manifest.json",
+    }
 
 
 def test_some_shards_adopt_the_whole_split(tmp_path: Path, make_shards: Make) -> None:

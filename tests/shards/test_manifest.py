@@ -87,6 +87,8 @@ def test_split_of() -> None:
     assert split_of("a/imagenet_train_0017.tar") == ("a", "imagenet_train")
     assert split_of("shard12.tar") == (".", "shard")
     assert split_of("a/00017.tar") == ("a", "shards")
+    assert split_of("a/imagenet_train_0001.tar.tar") == ("a", "imagenet_train")
+    assert split_of("a/shard-a.tar") == ("a", "shard-a")
     assert split_of("a/train.tar") == ("a", "train")
     assert split_of("a/2012-000.tar") == ("a", "2012")
     for path in ("train-000.tar.gz", "a/.tar", "a/.train-000.tar", "d/", "d"):
