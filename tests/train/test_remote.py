@@ -248,5 +248,7 @@ def test_a_run_finds_statistics_and_validation_shards_beside_remote_ones(
     bucket.rm("data/run/val.manifest.json")
     assert open_run_data(["s3://data/run/train-{000..001}.tar"], (), None).val is None
     bucket.rm("data/run/stats.npz")
-    with pytest.raises(AlexnetError, match=r"s3://data/run/stats.npz: not there; make it with .*compute-stats"):
+    with pytest.raises(
+        AlexnetError, match=r"s3://data/run/stats.npz: no statistics .* give --stats FILE, or .*compute-stats"
+    ):
         open_run_data(["s3://data/run/train-{000..001}.tar"], (), None)

@@ -3,15 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
+import webdataset
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import load_stats, save_stats
 from alexnet_train.recipe import load_recipe
 from alexnet_train.rundata import open_run_data, with_classes
+from alexnet_train.stream import Stream, StreamConfig
 
 
 def test_files_beside_the_shards_serve(make_run: Callable[..., str], tmp_path: Path) -> None:
@@ -30,6 +34,28 @@ def test_files_may_lie_elsewhere(make_run: Callable[..., str], tmp_path: Path) -
     assert data.val.num_samples == 3
 
 
+def test_a_run_on_shards_that_webdataset_wrote(tmp_path: Path, make_run: Callable[..., str], draw_tools: Any) -> None:
+    make_run(tmp_path / "ours", (4,))
+    for folder, first in (("train", 0), ("val", 100)):
+        (tmp_path / folder).mkdir()
+        with webdataset.ShardWriter(f"{tmp_path}/{folder}/%05d.tar", maxcount=4, verbose=0) as writer:
+            for number in range(10):
+                jpeg = draw_tools.encode(draw_tools.draw_image(first + number))
+                writer.write({"__key__": f"photo{number}", "jpg": jpeg, "cls": number % 7})
+    train = open_shards([f"{tmp_path}/train/*.tar"])
+    stats = load_stats(tmp_path / "ours" / "stats.npz")
+    save_stats(tmp_path / "train" / "stats.npz", replace(stats, fingerprint=train.fingerprint))
+    data = open_run_data([f"{tmp_path}/train/<00000..00002>.tar"], [f"{tmp_path}/val/*.tar"], None)
+    assert data.val is not None
+    for shards, first in ((data.train, 0), (data.val, 100)):
+        with Stream(shards, StreamConfig(batch_size=10, seed=0, shuffle=False, crop="none")) as stream:
+            (batch,) = stream.epoch()
+        assert batch.labels.tolist() == [number % 7 for number in range(10)]
+        for number, image_hwc in enumerate(batch.images_nhwc.numpy()):
+            jpeg = draw_tools.encode(draw_tools.draw_image(first + number))
+            assert np.abs(image_hwc.astype(int) - simplejpeg.decode_jpeg(jpeg)).max() <= 1
+
+
 def test_statistics_of_the_whole_split_serve_a_part(make_run: Callable[..., str], tmp_path: Path) -> None:
     make_run(tmp_path)
     assert open_run_data([f"{tmp_path}/train-000.tar"], (), None).train.num_samples == 9
@@ -46,7 +72,7 @@ def test_statistics_of_other_shards_are_refused(make_run: Callable[..., str], tm
 def test_missing_statistics_are_named(make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern = make_run(tmp_path)
     (tmp_path / "stats.npz").unlink()
-    with pytest.raises(AlexnetError, match="compute-stats"):
+    with pytest.raises(AlexnetError, match="give --stats FILE, or .*compute-stats"):
         open_run_data([pattern], (), None)
 
 

@@ -9,7 +9,7 @@ from alexnet_shards.index import NO_LABEL
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.stats import Stats, load_stats
 from alexnet_train.recipe import Recipe
-from alexnet_train.remote import file_beside, open_shards, open_split
+from alexnet_train.remote import RemoteFileMissingError, file_beside, open_shards, open_split
 
 STATS_NAME = "stats.npz"
 VAL_SPLIT = "val"
@@ -33,7 +33,7 @@ def open_run_data(shards: Sequence[str], val_shards: Sequence[str], stats: Path 
     train = open_shards(shards)
     directory = train.paths[0].rpartition("/")[0] or "."
     val = open_shards(val_shards) if val_shards else open_split(directory, VAL_SPLIT)
-    stats_path = stats or file_beside(directory, STATS_NAME)
+    stats_path = stats or _stats_beside(directory)
     found = load_stats(stats_path)
     check_stats(found, train, stats_path)
     for part in (train, val):
@@ -45,6 +45,19 @@ def open_run_data(shards: Sequence[str], val_shards: Sequence[str], stats: Path 
             "name validation shards of the same class list with --val-shards"
         )
     return RunData(train=train, val=val, stats=found)
+
+
+def _stats_beside(directory: str) -> Path:
+    try:
+        path = file_beside(directory, STATS_NAME)
+    except RemoteFileMissingError:
+        path = None
+    if path is None or not path.exists():
+        raise AlexnetError(
+            f"{directory}/{STATS_NAME}: no statistics beside the training shards; give --stats FILE, or make them there "
+            "with alexnet-prep compute-stats"
+        )
+    return path
 
 
 def with_classes(recipe: Recipe, train: ShardSet) -> Recipe:
