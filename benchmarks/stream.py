@@ -1,17 +1,21 @@
 """CPU time an image of our stream and of other loaders: random 224 crops, uint8, ready for the device, of real photos.
 
-Every contender runs as a process of its own that counts its CPU seconds and those of its workers after two epochs of
-warm-up (peers/common.py). One thread or worker each, kept from epoch to epoch; repeats are interleaved; medians. Before
-that, samples of each contender are compared pixel by pixel with a plain decode and slice. Peers live in virtual
-environments of their own, made by `make bench-peers`.
+Every contender runs as a process of its own that counts its CPU seconds and those of its workers over whole epochs after
+the first (peers/common.py). One thread or worker each, kept from epoch to epoch, so that no epoch pays for new ones; the
+few photos are repeated under other keys to shards of usual size, so that none pays for short epochs. Repeats are
+interleaved, each beginning with the next contender; medians. CPU time is little disturbed by what else the machine
+does, wall time would be. Before that, samples of each contender are compared pixel by pixel with a plain decode and
+slice. Peers live in virtual environments of their own, made by `make bench-peers`.
 """
 
 import argparse
+import io
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zlib
@@ -29,6 +33,7 @@ from alexnet_shards.shardset import ShardSet, open_shards
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
 MEAN_TOLERANCE_LEVELS = 1.5
+SHARDS, COPIES = 6, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +79,18 @@ CONTENDERS = (
 
 
 def make_shards(data: Path, out: Path) -> ShardSet:
-    """Four shards of the training photos of the official archives in `data`."""
+    """SHARDS shards in the new directory `out`, each of all training photos of the archives in `data`, COPIES times."""
+    out.mkdir()
+    once = out.parent / "once"
     command = [sys.executable, "-m", "alexnet_prep.cli", "shards", "--source", str(data), "--split", "train"]
-    subprocess.run([*command, "--num-shards", "4", "--out", str(out), "--json"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "--num-shards", "1", "--out", str(once), "--json"], check=True, stdout=subprocess.DEVNULL)
+    with tarfile.open(once / "train-000.tar") as archive:
+        members = [(member, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+    for shard in range(SHARDS):
+        with tarfile.open(out / f"train-{shard:03d}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+            for copy in range(COPIES):
+                for member, content in members:
+                    archive.addfile(member.replace(name=f"{shard}{copy}_{member.name}"), io.BytesIO(content))
     return open_shards([f"{out}/train-*.tar"])
 
 
@@ -91,30 +105,28 @@ def run(contender: Contender, folder: Path, *arguments: str) -> str:
 
 
 def seconds_per_image(contender: Contender, folder: Path, images: int, seconds: float) -> float:
-    """CPU seconds an image of a set of `images`, counted over about `seconds` of CPU time."""
+    """CPU seconds an image of a set of `images`, counted over `seconds` of CPU time or more, in whole epochs."""
     counted = json.loads(run(contender, folder, "--images", str(images), "--seconds", str(seconds)).splitlines()[-1])
     return float(counted["seconds"]) / int(counted["images"])
 
 
-def reference_crops(shards: ShardSet, keys: list[str], places: list[tuple[int, int]]) -> npt.NDArray[np.uint8]:
+def reference_crops(folder: Path, keys: list[str], places: list[tuple[int, int]]) -> npt.NDArray[np.uint8]:
     """The crops at `places` of the samples `keys`, each by a whole decode and a slice."""
-    row_of = {shards.key_of(row).rpartition(", ")[2]: row for row in range(shards.num_samples)}
-    contents = [Path(path).read_bytes() for path in shards.paths]
     crops = []
     for key, (top, left) in zip(keys, places, strict=True):
-        row = shards.rows[row_of[key]]
-        jpeg = contents[row["shard"]][int(row["offset"]) : int(row["offset"]) + int(row["size"])]
+        with tarfile.open(folder / f"train-{int(key[0]):03d}.tar") as archive:
+            jpeg = archive.extractfile(f"{key}.jpg").read()  # type: ignore[union-attr]
         crops.append(simplejpeg.decode_jpeg(jpeg, "RGB")[top : top + 224, left : left + 224])
     return np.stack(crops)
 
 
-def difference_levels(contender: Contender, shards: ShardSet, folder: Path, work: Path) -> float:
+def difference_levels(contender: Contender, folder: Path, work: Path) -> float:
     """Mean absolute difference of a contender's pixels to ours, in grey levels; raises where they are other images."""
     file = work / "check.npz"
     run(contender, folder, "--check", str(file))
     with np.load(file) as found:
         places = list(zip(found["tops"].tolist(), found["lefts"].tolist(), strict=True))
-        expected = reference_crops(shards, found["keys"].tolist(), places)
+        expected = reference_crops(folder, found["keys"].tolist(), places)
         mean = float(np.abs(found["images"].astype(np.int16) - expected).mean())
     if mean > MEAN_TOLERANCE_LEVELS:
         raise RuntimeError(f"{contender.name}: its pixels differ from a plain decode by {mean:.2f} levels in the mean")
@@ -131,15 +143,16 @@ def measure(data: Path, repeats: int, window_seconds: float) -> dict[str, Any]:
         for contender in CONTENDERS:
             if not reasons[contender.name] and contender.script != "decode_alone.py":
                 try:
-                    pixels[contender.name] = round(difference_levels(contender, shards, folder, work), 3)
+                    pixels[contender.name] = round(difference_levels(contender, folder, work), 3)
                 except RuntimeError as error:
                     if contender.venv is None:
                         raise
                     reasons[contender.name] = f"does not run: {str(error).splitlines()[-1]}"
         ready = [contender for contender in CONTENDERS if not reasons[contender.name]]
         seconds: dict[str, list[float]] = {contender.name: [] for contender in ready}
-        for _ in range(repeats):
-            for contender in ready:
+        for repeat in range(repeats):
+            first = repeat % len(ready)
+            for contender in (*ready[first:], *ready[:first]):
                 seconds[contender.name].append(seconds_per_image(contender, folder, shards.num_samples, window_seconds))
         return summary(seconds, pixels, reasons, shards)
 
@@ -185,9 +198,10 @@ def summary(
     return {
         "ratios": ratios,
         "rows": rows,
-        "photos": shards.num_samples,
+        "images_an_epoch": shards.num_samples,
         "mean_jpeg_bytes": round(jpeg_bytes),
         "crc32_us_per_image": round(crc32_seconds(shards) * 1e6, 1),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
         "versions": {**versions, "python": sys.version.split()[0], **peer_versions()},
     }
 

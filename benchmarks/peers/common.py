@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 BATCH_SIZE = 128
 CROP_PX, LAST_OFFSET_PX = 224, 32
 CHECKED = 96
-WARM_UP_EPOCHS = 2
 ENDLESS = 1 << 30
 
 Batches = Callable[[Path, int], Iterator[dict[str, Any]]]
@@ -27,9 +27,9 @@ def random_crop(image_hwc: Any) -> tuple[Any, int, int]:
 def run(batches: Batches) -> None:
     """Print {"seconds", "images"}: CPU time of the process and all its workers after the warm-up; or write a check file.
 
-    Counting begins after WARM_UP_EPOCHS epochs of --images images and ends at the first batch after --seconds of CPU time,
-    so start-up, imports and index building are outside, and at both ends as many batches are under way. A batch has
-    images (B, 224, 224, 3) uint8, labels, keys, and the crops' tops and lefts.
+    Counting begins with the last batch of the first epoch, of --images images, and ends with that of the first epoch after
+    --seconds of CPU time: whole epochs, with start-up, imports and index building outside and as many batches under way
+    at both ends. A batch has images (B, 224, 224, 3) uint8, labels, keys, and the crops' tops and lefts.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -42,10 +42,13 @@ def run(batches: Batches) -> None:
         return
     seen, began_at, began_seconds = 0, 0, 0.0
     for batch in batches(options.folder, ENDLESS):
+        epochs_before = seen // options.images
         seen += len(batch["labels"])
-        if not began_at and seen >= WARM_UP_EPOCHS * options.images:
+        if seen // options.images == epochs_before:  # the meter itself costs CPU time: it is read once an epoch
+            continue
+        if not began_at:
             began_at, began_seconds = seen, cpu_seconds(os.getpid())
-        elif began_at and (spent := cpu_seconds(os.getpid()) - began_seconds) >= options.seconds:
+        elif (spent := cpu_seconds(os.getpid()) - began_seconds) >= options.seconds:
             print(json.dumps({"seconds": spent, "images": seen - began_at}), flush=True)
             break
 
@@ -54,9 +57,10 @@ def write_check(batches: Iterator[dict[str, Any]], path: Path) -> None:
     """Write CHECKED samples with key and crop to a file."""
     kept: dict[str, list[Any]] = {"images": [], "keys": [], "tops": [], "lefts": []}
     for batch in batches:
-        if len(kept["keys"]) < CHECKED:
-            for name, values in kept.items():
-                values += [np.asarray(value) for value in batch[name]]
+        for name, values in kept.items():
+            values += [np.array(value) for value in batch[name]]  # copies: the next batch may reuse the memory
+        if len(kept["keys"]) >= CHECKED:
+            break
     np.savez(path, **{name: np.stack(values[:CHECKED]) for name, values in kept.items()})
 
 
@@ -65,9 +69,9 @@ def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     total = sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            try:
-                total += cpu_seconds(int(child))
-            except (FileNotFoundError, ProcessLookupError):  # it has ended since
-                continue
+        # A thread or process that has ended since it was listed has its time in its parent's.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in (task / "children").read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    total += cpu_seconds(int(child))
     return total
