@@ -3,6 +3,7 @@
 import gzip
 import io
 import multiprocessing
+import signal
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from alexnet_prep.errors import SourceError
+from alexnet_prep.errors import RunError, SourceError
 
 # Everything scipy's reader raises for a damaged MAT file, found by mutating real ones.
 MAT_ERRORS = (
@@ -34,6 +35,7 @@ MAT_ERRORS = (
     SystemError,
 )
 MAX_MEMBER_BYTES = 64 << 20
+READER_STARTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,11 @@ def read_devkit(path: Path, year: str) -> Devkit:
 
 
 def parse_meta(content: bytes, year: str, where: str) -> tuple[DevkitClass, ...]:
-    """Leaf classes of a meta.mat, in ID order; raises SourceError where it is not one of `year`."""
-    leaves, problem = _read_apart(content, year)
+    """Leaf classes of a meta.mat, in ID order.
+
+    Raises SourceError where it is not one of `year`, RunError where the process that reads it is killed time and again.
+    """
+    leaves, problem = _read_apart(content, year, where)
     if problem:
         raise SourceError(
             f"{where}: not the synsets of ILSVRC{year} ({problem}); expected the ILSVRC{year} devkit, fetch it again"
@@ -80,23 +85,31 @@ def parse_meta(content: bytes, year: str, where: str) -> tuple[DevkitClass, ...]
     return tuple(leaves)
 
 
-def _read_apart(content: bytes, year: str) -> tuple[list[DevkitClass], str]:
+def _read_apart(content: bytes, year: str, where: str) -> tuple[list[DevkitClass], str]:
     """(leaf classes in ID order, "") or ([], what is wrong), read by a process of its own.
 
     A damaged file can crash scipy's compiled reader: three in a thousand files with a few random bytes changed did.
+    A kill from outside says nothing about the file: the reader is started again, and RunError raised where it is
+    killed each time.
     """
     context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_send_leaves, args=(sender, content, year), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        answer: tuple[list[DevkitClass], str] = receiver.recv()
-    except EOFError:
-        answer = [], "its reader crashed"
-    child.join()
-    receiver.close()
-    return answer
+    for _ in range(READER_STARTS):
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_send_leaves, args=(sender, content, year), daemon=True)
+        child.start()
+        sender.close()
+        try:
+            answer: tuple[list[DevkitClass], str] | None = receiver.recv()
+        except EOFError:
+            answer = None
+        finally:
+            receiver.close()
+        child.join()
+        if answer is not None:
+            return answer
+        if child.exitcode != -signal.SIGKILL:
+            return [], "its reader crashed"
+    raise RunError(f"{where}: its reader was killed {READER_STARTS} times (out of memory?); start again")
 
 
 def _send_leaves(sender: Connection, content: bytes, year: str) -> None:

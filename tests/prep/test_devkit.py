@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.io import loadmat
 
 from alexnet_prep.devkit import parse_ids, parse_meta, read_devkit, read_ids
-from alexnet_prep.errors import SourceError
+from alexnet_prep.errors import RunError, SourceError
 
 
 def test_the_real_devkit(data_dir: Path) -> None:
@@ -105,6 +106,27 @@ def test_a_mutated_meta_mat_is_read_or_refused(real_meta: bytes, data: st.DataOb
 
 
 def test_a_file_that_crashes_its_reader_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alexnet_prep.devkit.loadmat", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("alexnet_prep.devkit.loadmat", lambda *_, **__: os.kill(os.getpid(), signal.SIGSEGV))
     with pytest.raises(SourceError, match="meta.mat: not the synsets of ILSVRC2010 .its reader crashed."):
         parse_meta(b"", "2010", "meta.mat")
+
+
+@pytest.mark.parametrize("kills", [1, 2, 3])
+def test_a_killed_reader_is_started_again(
+    real_meta: bytes, kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill from outside, by an operator or for want of memory, is no fault of the file."""
+
+    def killed_at_first(*arguments: Any, **options: Any) -> Any:
+        starts = len(list(tmp_path.iterdir()))
+        (tmp_path / str(starts)).touch()
+        if starts < kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loadmat(*arguments, **options)
+
+    monkeypatch.setattr("alexnet_prep.devkit.loadmat", killed_at_first)
+    if kills < 3:
+        assert len(parse_meta(real_meta, "2010", "meta.mat")) == 1000
+    else:
+        with pytest.raises(RunError, match=r"^meta.mat: its reader was killed 3 times [^\n]*; start again$"):
+            parse_meta(real_meta, "2010", "meta.mat")

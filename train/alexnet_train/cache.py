@@ -85,7 +85,8 @@ class ShardCache:
                 if not _touch(path):
                     self._reserve(part, fact, url)
                     self._download(part, url, fact)
-                    part_path.replace(path)
+                    with locked(path.parent):  # or who lists the directory meanwhile may see neither name
+                        part_path.replace(path)
             finally:
                 if _same_file(part, part_path):
                     part_path.unlink()
@@ -120,7 +121,7 @@ class ShardCache:
         wait_seconds = self.config.first_wait_seconds
         for attempt in range(self.config.retries + 1):
             try:
-                found = _copy(url, part)
+                found = _copy(url, part, fact.bytes)
             except (FileNotFoundError, PermissionError) as error:
                 problem = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise AlexnetError(f"{url}: {problem}; check the address and its access") from error
@@ -140,17 +141,21 @@ class ShardCache:
         )
 
 
-def _copy(url: str, part: BinaryIO) -> tuple[int, str]:
-    """Copy `url` over the part file, piece by piece; returns (bytes, sha256 in hex)."""
+def _copy(url: str, part: BinaryIO, expected_bytes: int) -> tuple[int, str]:
+    """Copy `url` over the part file, piece by piece, and stop where it is too long; returns (bytes, sha256 in hex).
+
+    The part file keeps its size, whatever comes: that is the room it has taken.
+    """
     digest, size = hashlib.sha256(), 0
     part.seek(0)
     with open_url(url) as source:
         while piece := source.read(PIECE_BYTES):
             digest.update(piece)
-            part.write(piece)
             size += len(piece)
+            if size > expected_bytes:
+                break
+            part.write(piece)
     part.flush()
-    part.truncate(size)
     return size, digest.hexdigest()
 
 
