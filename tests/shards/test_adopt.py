@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,11 +148,16 @@ def test_processes_that_ask_at_once(tmp_path: Path, make_shards: Make) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to lose the right to write")
-def test_a_directory_that_cannot_be_written(tmp_path: Path, make_shards: Make) -> None:
-    pattern = make_shards(tmp_path)
-    strip(tmp_path)
-    for path in (tmp_path, *tmp_path.parents):
-        path.chmod(0o755)
+def test_a_directory_that_cannot_be_written(make_shards: Make) -> None:
+    with tempfile.TemporaryDirectory() as name:  # directly in the temporary directory, which every user may enter
+        directory = Path(name)
+        pattern = make_shards(directory)
+        strip(directory)
+        directory.chmod(0o755)
+        check_that_another_user_is_refused(pattern)
+
+
+def check_that_another_user_is_refused(pattern: str) -> None:
     code = (
         "import os, sys\n"
         "from alexnet_shards.shardset import open_shards\n"
