@@ -1,11 +1,9 @@
 """A small source in the exact layout of the official archives, drawn, with every kind of odd file in it."""
 
 import json
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +17,7 @@ from alexnet_prep.imagenet import EDITIONS
 from alexnet_prep.shots import SamplePlan, Shot, plan_sample, render_shot
 from alexnet_prep.tarwrite import directory_header, end_tar, file_header, write_member
 from alexnet_shards.files import atomic_file, write_atomic
+from alexnet_shards.processes import worker_pool
 
 FACTS_NAME = "sample.json"
 CHUNK_SHOTS = 16
@@ -95,10 +94,6 @@ def draw_source(request: SampleRequest, progress: Progress) -> SampleFacts:
     except OSError as error:
         where = error.filename or request.directory
         raise RunError(f"{where}: {error.strerror or error}; expected a directory with room to write in") from error
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"{request.directory}: a drawing worker died (out of memory?); run again, with fewer workers"
-        ) from error
     return facts
 
 
@@ -173,8 +168,7 @@ def _rendering(request: SampleRequest) -> Iterator[Callable[[Iterable[Shot]], Co
     if request.workers == 1:
         yield partial(map, draw)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(request.workers, mp_context=context) as pool:
+    with worker_pool(request.workers, request.workers, str(request.directory)) as pool:
         yield partial(_ahead, pool, partial(_render_chunk, draw), 3 * request.workers)
 
 

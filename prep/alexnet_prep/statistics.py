@@ -12,9 +12,9 @@ import numpy.typing as npt
 from alexnet_prep.errors import RunError
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
 from alexnet_prep.samples import SampleError, decode_sample
-from alexnet_prep.worker import worker_pool
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows
+from alexnet_shards.processes import worker_pool
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import Stats, save_stats
 
@@ -74,7 +74,7 @@ def _run(shards: ShardSet, workers: int) -> Iterator[Moments]:
         (start, min(start + SAMPLES_A_JOB, shards.num_samples)) for start in range(0, shards.num_samples, SAMPLES_A_JOB)
     ]
     rows = [np.array(shards.rows[start:end]) for start, end in jobs]
-    with worker_pool(workers, len(jobs), "") as pool:
+    with worker_pool(workers, len(jobs), str(Path(shards.paths[0]).parent)) as pool:
         for (start, _), outcome in zip(jobs, pool.map(sum_samples, [shards.paths] * len(jobs), rows), strict=True):
             if isinstance(outcome, tuple):
                 place, reason = outcome

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from alexnet_prep.samples import SampleError, decode_sample
-from alexnet_prep.worker import worker_pool
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, load_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
+from alexnet_shards.processes import worker_pool
 from alexnet_shards.scan import scan_shard
 
 Progress = Callable[[int, int], None]
@@ -57,7 +57,7 @@ def verify(directory: Path, splits: Sequence[str], workers: int, progress: Progr
     """
     jobs = [job for split in splits for job in _jobs(directory, split)]
     bad = [stray for split in splits for stray in _strays(directory, split)]
-    with worker_pool(workers, len(jobs), f"{directory}: ") as pool:
+    with worker_pool(workers, len(jobs), str(directory)) as pool:
         for done, found in enumerate(pool.map(check_shard, *zip(*jobs, strict=True)), 1):
             bad.extend(found)
             progress(done, len(jobs))

@@ -1,23 +1,15 @@
 """The process that builds shards: takes jobs from a pipe, says which image it is at, answers with the sidecar."""
 
-import ctypes
 import errno
 import os
 import signal
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 from alexnet_prep.archive import SourceReader
 from alexnet_prep.build import NO_IMAGE, BuildSetup, ShardJob, build_shard, finished_shard
 from alexnet_prep.errors import RunError
 from alexnet_shards.errors import AlexnetError
-
-PR_SET_PDEATHSIG = 1
+from alexnet_shards.processes import die_with_parent
 
 
 def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> None:
@@ -38,28 +30,6 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
         return
     finally:
         reader.close()
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies, so that no orphan writes beside the next run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the line above
-        os._exit(1)
-
-
-@contextmanager
-def worker_pool(workers: int, num_jobs: int, where: str) -> Iterator[ProcessPoolExecutor]:
-    """A pool for jobs that need no retry, at most one process a job; its processes die with this one.
-
-    Raises RunError, which begins with `where`, where one of them is killed.
-    """
-    size = max(1, min(workers, num_jobs))
-    try:
-        with ProcessPoolExecutor(size, get_context("spawn"), die_with_parent, (os.getpid(),)) as pool:
-            yield pool
-    except BrokenProcessPool as error:
-        raise RunError(f"{where}a worker was killed (out of memory?); start again, with fewer --workers") from error
 
 
 def _answer(

@@ -14,3 +14,7 @@ class PatternError(AlexnetError):
 
 class FormatError(AlexnetError):
     """A file of the shard directory that is damaged, of another version, or of other shards."""
+
+
+class WorkerError(AlexnetError):
+    """A worker process that was killed."""

@@ -5,9 +5,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.manifest import LABEL_SUFFIX, ShardFact
+from alexnet_shards.processes import worker_pool
 from alexnet_shards.tar import TarMember, walk_tar
 
 # A sample is the members of one directory whose names agree up to the first dot, as the webdataset package has it.
@@ -64,16 +63,13 @@ def scan_shards(
     """Scan `paths` with `workers` processes: (rows, facts), the shards numbered and the rows ordered as `paths` is.
 
     `progress(fact)` comes once a shard, in the order of `paths`. The result does not depend on `workers`. Raises
-    FormatError as `scan_shard` does, for the first bad shard in the order of `paths`.
+    FormatError as `scan_shard` does, for the first bad shard in the order of `paths`, and WorkerError where a worker is
+    killed.
     """
     if workers <= 1 or len(paths) <= 1:
         return _join(map(scan_shard, paths, range(len(paths))), progress)
-    with ProcessPoolExecutor(min(workers, len(paths)), mp_context=get_context("spawn")) as pool:
-        try:
-            return _join(pool.map(scan_shard, paths, range(len(paths))), progress)
-        except FormatError:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with worker_pool(workers, len(paths), str(paths[0].parent)) as pool:
+        return _join(pool.map(scan_shard, paths, range(len(paths))), progress)
 
 
 def _join(scans: Iterable[ShardScan], progress: Progress | None) -> tuple[IndexRows, tuple[ShardFact, ...]]:

@@ -1,12 +1,8 @@
-"""A worker process by itself: it answers in lines, and it dies with its parent."""
+"""A worker process by itself: it answers in lines."""
 
 import errno
 import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +13,6 @@ from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
 from alexnet_prep.pixels import PixelRecipe
 from alexnet_prep.worker import worker_main, write_failure
-
-ORPHAN = """
-import multiprocessing, os, sys, time
-from alexnet_prep.worker import die_with_parent
-def child(parent_pid):
-    die_with_parent(parent_pid)
-    print(os.getpid(), flush=True)
-    time.sleep(120)
-if __name__ == "__main__":
-    multiprocessing.get_context("spawn").Process(target=child, args=(os.getpid(),)).start()
-    time.sleep(120)
-"""
-
-
-def test_a_worker_dies_with_its_parent(tmp_path: Path) -> None:
-    script = tmp_path / "orphan.py"
-    script.write_text(ORPHAN)
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        assert Path(f"/proc/{worker}").exists()
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        deadline = time.monotonic() + 20
-        while _is_running(worker) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert not _is_running(worker)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import multiprocessing
+import os
+import signal
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -13,8 +16,9 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_shards.errors import FormatError
+from alexnet_shards.errors import FormatError, WorkerError
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL
+from alexnet_shards.manifest import ShardFact
 from alexnet_shards.scan import scan_shard, scan_shards
 
 Members = Sequence[tuple[str, bytes]]
@@ -122,6 +126,19 @@ def test_the_first_bad_shard_is_named(tmp_path: Path, workers: int) -> None:
         paths[number].write_bytes(paths[number].read_bytes()[:1000])
     with pytest.raises(FormatError, match="train-001.tar"):
         scan_shards(paths, workers)
+
+
+def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
+    """The kernel kills a process that is out of memory; here the test does, once the first shard is in."""
+    paths = [write_tar(tmp_path / f"train-{number:03d}.tar", samples(5)) for number in range(400)]
+
+    def kill(fact: ShardFact) -> None:
+        if fact.name == "train-000.tar":
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match=f"^{tmp_path}: a worker was killed .*fewer --workers$"):
+        scan_shards(paths, 2, kill)
 
 
 @pytest.mark.parametrize("member", [0, 1, 17])
