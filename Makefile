@@ -8,7 +8,7 @@ PREP := $(BIN)/alexnet-prep
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit format shards stats bench bench-peers clean
+.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ types: setup ## mypy --strict
 
 unit: setup ## the tests alone
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-long: setup ## the long proofs: full fuzz counts, chaos, injected faults (an hour or two)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m long --timeout 7200
 
 format: setup ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .

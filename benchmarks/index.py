@@ -24,7 +24,7 @@ OPENING = """
 import json, sys, time
 from pathlib import Path
 from alexnet_shards.shardset import open_shards
-from alexnet_train.stream import Stream, StreamConfig
+from alexnet_stream.stream import Stream, StreamConfig
 
 def resident_bytes():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) * 1024

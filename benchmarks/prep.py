@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from alexnet_pixels.convert import PixelRecipe, convert
+from alexnet_pixels.decoder import decoder_facts
+from alexnet_pixels.sniff import BadImage
 from alexnet_prep.archive import LOCATION_DTYPE, SourceReader
 from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar, build_shard
-from alexnet_prep.decoder import decoder_facts
 from alexnet_prep.engine import Engine
-from alexnet_prep.pixels import PixelRecipe, convert
-from alexnet_prep.sniff import BadImage
 from alexnet_prep.source import find_source
 
 ROOT = Path(__file__).parent.parent

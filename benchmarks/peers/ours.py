@@ -8,8 +8,8 @@ from typing import Any
 from common import BATCH_SIZE, run
 
 from alexnet_shards.shardset import open_shards
-from alexnet_train.epoch import epoch_table
-from alexnet_train.stream import Stream, StreamConfig
+from alexnet_stream.epoch import epoch_table
+from alexnet_stream.stream import Stream, StreamConfig
 
 THREADS = int(os.environ.get("THREADS", "1"))
 CHILD = os.environ.get("CHILD") == "1"

@@ -14,9 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_pixels import BadImage, Converted, PixelRecipe, convert
 from alexnet_prep.archive import Names, SourceReader
-from alexnet_prep.pixels import Converted, PixelRecipe, convert
-from alexnet_prep.sniff import BadImage
 from alexnet_shards.files import atomic_file, write_atomic
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.manifest import JPEG_SUFFIX, LABEL_SUFFIX

@@ -14,14 +14,13 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from alexnet_drawn import SampleRequest, draw_source
+from alexnet_pixels import FILTERS, PixelRecipe, decoder_facts, decoder_warning
 from alexnet_prep import statistics
-from alexnet_prep.decoder import decoder_facts, decoder_warning
 from alexnet_prep.errors import RunError
 from alexnet_prep.pipeline import ShardsRequest, make_shards, repair_requests
-from alexnet_prep.pixels import FILTERS, PixelRecipe
 from alexnet_prep.progress import RunProgress, counting
 from alexnet_prep.report import manifest_reports, report_lines, report_table, statistics_table, verify_table
-from alexnet_prep.sample import SampleRequest, draw_source
 from alexnet_prep.verify import splits_in
 from alexnet_prep.verify import verify as verify_splits
 from alexnet_shards.adopt import adopt_shards, read_classes

@@ -1,7 +1,6 @@
 """The official archives of ILSVRC-2010 and ILSVRC-2012: which files there are, and what their members are labelled."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,55 +10,12 @@ from alexnet_prep.archive import Members, Tick, read_flat_tar, read_nested_tar
 from alexnet_prep.devkit import Devkit, read_devkit, read_ids
 from alexnet_prep.errors import SourceError
 from alexnet_prep.split import Labels, SplitSource, apply_patches, relabel, sort_members
+from alexnet_shards.editions import Edition
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 
 TRAIN_NAME = re.compile(rb"(n\d{8})_.+")
 NUMBERED_NAME = re.compile(rb"ILSVRC\d{4}_(?:val|test)_(\d{8})\.\w+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edition:
-    """File names of one year's archives; of `tests` the first that is there is used."""
-
-    year: str
-    train: str
-    val: str
-    tests: tuple[str, ...]
-    devkit: str
-    patch: str = ""
-    test_truth: str = ""
-
-    def archive(self, directory: Path, split: str) -> Path | None:
-        """The archive of `split` in `directory`, None where it is not there."""
-        return next((directory / name for name in self._names(split) if (directory / name).is_file()), None)
-
-    def name_of(self, split: str) -> str:
-        """The file name that `split` is expected under."""
-        return self._names(split)[0]
-
-    def _names(self, split: str) -> tuple[str, ...]:
-        return {"train": (self.train,), "val": (self.val,), "test": self.tests}[split]
-
-
-EDITIONS = {
-    "2010": Edition(
-        year="2010",
-        train="ILSVRC2010_images_train.tar",
-        val="ILSVRC2010_images_val.tar",
-        tests=("ILSVRC2010_images_test.tar",),
-        devkit="ILSVRC2010_devkit-1.0.tar.gz",
-        patch="patch_images.tar",
-        test_truth="ILSVRC2010_test_ground_truth.txt",
-    ),
-    "2012": Edition(
-        year="2012",
-        train="ILSVRC2012_img_train.tar",
-        val="ILSVRC2012_img_val.tar",
-        tests=("ILSVRC2012_img_test_v10102019.tar", "ILSVRC2012_img_test.tar"),
-        devkit="ILSVRC2012_devkit_t12.tar.gz",
-    ),
-}
 
 
 def read_official_split(edition: Edition, directory: Path, split: str, label_order: str, tick: Tick) -> SplitSource:

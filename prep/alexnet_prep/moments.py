@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep.errors import SourceError
+from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.native import load_library
-from alexnet_shards.stats import IMAGE_PX, Stats
+from alexnet_shards.stats import Stats
 
 PIXELS = IMAGE_PX * IMAGE_PX
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_pixels import PixelRecipe, decoder_facts
 from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
-from alexnet_prep.decoder import decoder_facts
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.official import check_md5
-from alexnet_prep.pixels import PixelRecipe
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report

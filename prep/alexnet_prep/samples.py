@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from alexnet_shards.stats import IMAGE_PX
+from alexnet_shards.geometry import IMAGE_PX
 
 
 class SampleError(Exception):

@@ -6,8 +6,9 @@ from pathlib import Path
 from alexnet_prep.archive import Tick
 from alexnet_prep.errors import SourceError
 from alexnet_prep.folders import FolderSource, find_folder_source
-from alexnet_prep.imagenet import EDITIONS, read_official_split
+from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
+from alexnet_shards.editions import EDITIONS
 
 SPLITS = ("train", "val", "test")
 

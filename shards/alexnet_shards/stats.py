@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
+from alexnet_shards.geometry import IMAGE_PX
 
 VERSION = 1
-IMAGE_PX = 256
 
 SHAPES = {
     "mean_image_hwc": (IMAGE_PX, IMAGE_PX, 3),

@@ -138,9 +138,3 @@ def meta_mat_fixture() -> Callable[..., bytes]:
 def write_devkit_fixture() -> Callable[..., None]:
     """`write_devkit`: writes a devkit archive."""
     return write_devkit
-
-
-@pytest.fixture(name="photo_bytes", scope="session")
-def photo_bytes_fixture() -> Callable[..., bytes]:
-    """`photo_bytes`: a JPEG of smooth random colours."""
-    return photo_bytes

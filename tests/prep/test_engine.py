@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alexnet_pixels.convert import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError
-from alexnet_prep.pixels import PixelRecipe
 
 # A worker whose decoder does what the bytes of an image say; everything else is the real one.
 POISON = """

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from alexnet_prep.errors import SourceError
-from alexnet_prep.imagenet import EDITIONS, read_official_split
+from alexnet_prep.imagenet import read_official_split
+from alexnet_shards.editions import EDITIONS
 
 OFFICIAL = EDITIONS["2010"]
 

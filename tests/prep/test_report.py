@@ -7,8 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from alexnet_prep.build import Sidecar
-from alexnet_prep.imagenet import EDITIONS, read_official_split
+from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.report import report_lines, report_table, split_report
+from alexnet_shards.editions import EDITIONS
 
 SIDECAR = Sidecar(
     number=0,

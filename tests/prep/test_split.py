@@ -9,8 +9,9 @@ import pytest
 
 from alexnet_prep.archive import LOCATION_DTYPE, Members
 from alexnet_prep.errors import SourceError
-from alexnet_prep.imagenet import EDITIONS, read_official_split
+from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource, apply_patches, load_split, relabel, save_split, sort_members, stems
+from alexnet_shards.editions import EDITIONS
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 

@@ -49,7 +49,7 @@ def start(directory: Path, *options: str) -> subprocess.Popen[str]:
     """A parent in a process group of its own, as from a shell, whose two workers are at their first jobs."""
     script = directory / "parent.py"
     script.write_text(PARENT)
-    command = [sys.executable, script, directory, *options]
+    command = [sys.executable, str(script), str(directory), *options]
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_until(lambda: len(workers_of(directory)) == 2)
     return parent

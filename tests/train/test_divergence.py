@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_train.batch import Batch
+from alexnet_stream.batch import Batch
 from alexnet_train.divergence import LossLimit, check_losses
 
 

@@ -9,13 +9,14 @@ import pytest
 import simplejpeg
 import torch
 
+from alexnet_network.classifier import Classifier
+from alexnet_network.input import DeviceStats
+from alexnet_network.model import AlexNet
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import load_stats
-from alexnet_train.augment import DeviceStats
 from alexnet_train.distributed import World
-from alexnet_train.evaluate import Classifier, EvalConfig, evaluate
-from alexnet_train.model import AlexNet
+from alexnet_train.evaluate import EvalConfig, evaluate
 from alexnet_train.recipe import load_recipe
 
 

@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from alexnet_network.model import AlexNet
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import save_checkpoint
 from alexnet_train.export import export, to_torchvision
-from alexnet_train.model import AlexNet
 from alexnet_train.recipe import Recipe, load_recipe
 
 

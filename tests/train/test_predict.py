@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_prep.pixels import PixelRecipe, convert
+from alexnet_network.classifier import Classifier
+from alexnet_network.input import DeviceStats
+from alexnet_network.model import AlexNet
+from alexnet_pixels.convert import PixelRecipe, convert
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ClassFact
 from alexnet_shards.stats import Stats
-from alexnet_train.augment import DeviceStats
-from alexnet_train.evaluate import Classifier
-from alexnet_train.model import AlexNet
 from alexnet_train.predict import load_image, predict
 from alexnet_train.recipe import load_recipe
 

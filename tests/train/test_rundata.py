@@ -13,9 +13,9 @@ import webdataset
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import load_stats, save_stats
+from alexnet_stream.stream import Stream, StreamConfig
 from alexnet_train.recipe import load_recipe
 from alexnet_train.rundata import open_run_data, with_classes
-from alexnet_train.stream import Stream, StreamConfig
 
 
 def test_files_beside_the_shards_serve(make_run: Callable[..., str], tmp_path: Path) -> None:

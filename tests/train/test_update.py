@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet_network.input import DeviceStats
+from alexnet_network.optim import rates_at, set_rates
 from alexnet_shards.stats import Stats
-from alexnet_train.augment import DeviceStats
-from alexnet_train.batch import Batch
+from alexnet_stream.batch import Batch
 from alexnet_train.distributed import World
-from alexnet_train.optim import rates_at, set_rates
 from alexnet_train.recipe import load_recipe
 from alexnet_train.update import Updater, micro_batches, seed_dropout
 
@@ -111,8 +111,8 @@ def test_the_same_curve_without_the_compiled_kernels(monkeypatch: pytest.MonkeyP
     """Losses before and after the fast norms and update, at a rate that does not let rounding grow."""
     settings = ("width=0.25", "learning_rate=0.001")
     losses, _ = run(updater(*settings), 12)
-    monkeypatch.setattr("alexnet_train.lrn.load_kernels", lambda: None)
-    monkeypatch.setattr("alexnet_train.optim.load_kernels", lambda: None)
+    monkeypatch.setattr("alexnet_network.lrn.load_kernels", lambda: None)
+    monkeypatch.setattr("alexnet_network.optim.load_kernels", lambda: None)
     plain, _ = run(updater(*settings), 12)
     torch.testing.assert_close(torch.stack(losses), torch.stack(plain), rtol=1e-5, atol=1e-5)
     assert not torch.equal(torch.stack(losses), torch.stack(plain)), "the kernels were not used"

@@ -10,6 +10,7 @@ import click
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import split_of
+from alexnet_stream import open_shards
 from alexnet_train.distributed import choose_device, join_world
 from alexnet_train.dryrun import dry_run
 from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
@@ -21,7 +22,6 @@ from alexnet_train.overfit import overfit
 from alexnet_train.predict import predict
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
-from alexnet_train.remote import open_shards
 from alexnet_train.requests import Stopped
 
 EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import atomic_file
-from alexnet_train.batch import Batch
+from alexnet_stream import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,12 @@ import time
 from itertools import islice
 from typing import Any
 
-from alexnet_train.evaluate import Classifier
+from alexnet_network import Classifier, layer_costs
+from alexnet_stream import Stream, StreamConfig
 from alexnet_train.loop import RunConfig, Trainer, check_plateau, stream_config
 from alexnet_train.metrics import memory_bytes
-from alexnet_train.model import layer_costs
 from alexnet_train.progress import RunProgress
 from alexnet_train.rundata import RunData, open_run_data, with_classes
-from alexnet_train.stream import Stream, StreamConfig
 
 STEPS = 3
 CHECKPOINT_COPIES = 2  # weights and velocities

@@ -9,34 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet_network import AlexNet, Classifier, DeviceStats
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 from alexnet_shards.shardset import ShardSet
-from alexnet_train.augment import DeviceStats, InputConfig, view_inputs
+from alexnet_stream import Stream, StreamConfig
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.metrics import EvalResult, label_ranks
-from alexnet_train.model import AlexNet
 from alexnet_train.recipe import recipe_from_dict
-from alexnet_train.stream import Stream, StreamConfig
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Classifier:
-    """A trained network with everything that turns a 256x256 image into class probabilities."""
-
-    model: torch.nn.Module
-    stats: DeviceStats
-    input: InputConfig
-    classes: tuple[ClassFact, ...]
-
-    @torch.no_grad()
-    def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
-        """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""
-        self.model.eval()
-        inputs = view_inputs(images_nhwc, views, self.stats, self.input)
-        return torch.stack([self.model(x).float().softmax(1) for x in inputs]).mean(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet_network import AlexNet, ModelConfig
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
+from alexnet_shards.geometry import CROP_PX
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.evaluate import classifier_of
-from alexnet_train.model import CROP_PX, AlexNet, ModelConfig
 
 # Our layer: torchvision.models.alexnet's.
 TORCHVISION_LAYERS = {

@@ -17,17 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from alexnet_network import FEATURE_MAP_PX, LAYERS, AlexNet, DeviceStats, read_caffemodel, read_npy
 from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.geometry import CROP_PX
 from alexnet_shards.manifest import ClassFact
-from alexnet_train.augment import DeviceStats
-from alexnet_train.caffemodel import read_caffemodel
+from alexnet_stream import open_shards
 from alexnet_train.checkpoint import save_checkpoint
 from alexnet_train.export import TORCHVISION_LAYERS
-from alexnet_train.loader import CROP_PX
-from alexnet_train.model import FEATURE_MAP_PX, LAYERS, AlexNet
-from alexnet_train.npydump import read_npy
 from alexnet_train.recipe import Recipe, load_recipe
-from alexnet_train.remote import open_shards
 
 NUM_CLASSES = 1000
 # Of the 1000 sorted WNIDs of ILSVRC-2012, one a line: the order of both networks' outputs.

@@ -13,21 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from alexnet_network import Classifier, DeviceStats, InputConfig, phase_at, rates_at, set_rates
 from alexnet_shards.errors import AlexnetError
-from alexnet_train.augment import DeviceStats, InputConfig
-from alexnet_train.batch import Batch
+from alexnet_stream import Batch, Stream, StreamConfig
 from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.divergence import LossLimit, check_losses
-from alexnet_train.evaluate import Classifier, EvalConfig, evaluate
+from alexnet_train.evaluate import EvalConfig, evaluate
 from alexnet_train.metrics import Clock, MetricsLog, Tally, bound_by, memory_bytes
-from alexnet_train.optim import phase_at, rates_at, set_rates
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import Recipe, save_recipe
 from alexnet_train.requests import Requests, Stopped
 from alexnet_train.resume import check_same_run, clear_run, last_epoch_record, newest_checkpoint
 from alexnet_train.rundata import RunData, open_run_data, with_classes
-from alexnet_train.stream import Stream, StreamConfig
 from alexnet_train.tensorboard import Board
 from alexnet_train.tracing import Tracer
 from alexnet_train.update import Updater

@@ -6,13 +6,12 @@ from itertools import cycle, islice
 from typing import Any
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_train.batch import Batch
+from alexnet_stream import Batch, Stream
 from alexnet_train.loop import RunConfig, Trainer, stream_config
 from alexnet_train.metrics import MetricsLog
 from alexnet_train.progress import RunProgress
 from alexnet_train.requests import Requests
 from alexnet_train.rundata import open_run_data, with_classes
-from alexnet_train.stream import Stream
 
 LOG_NAME = "overfit.jsonl"
 

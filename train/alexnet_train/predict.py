@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from alexnet_network import Classifier
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.stats import IMAGE_PX
-from alexnet_train.evaluate import Classifier
+from alexnet_shards.geometry import IMAGE_PX
 
 
 def predict(classifier: Classifier, paths: Sequence[Path], *, views: int, top: int) -> list[dict[str, Any]]:

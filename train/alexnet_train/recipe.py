@@ -9,12 +9,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_network import InputConfig, ModelConfig, OptimConfig, Precision
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
-from alexnet_train.augment import InputConfig
-from alexnet_train.model import ModelConfig
-from alexnet_train.optim import OptimConfig
-from alexnet_train.precision import Precision
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "released"

@@ -8,8 +8,8 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.stats import Stats, load_stats
+from alexnet_stream import RemoteFileMissingError, file_beside, open_shards, open_split
 from alexnet_train.recipe import Recipe
-from alexnet_train.remote import RemoteFileMissingError, file_beside, open_shards, open_split
 
 STATS_NAME = "stats.npz"
 VAL_SPLIT = "val"

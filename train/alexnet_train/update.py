@@ -9,13 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from alexnet_train.augment import DeviceStats, InputConfig, train_input
-from alexnet_train.batch import Batch
+from alexnet_network import (
+    AlexNet,
+    DeviceStats,
+    InputConfig,
+    autocast,
+    make_optimizer,
+    make_scaler,
+    set_switches,
+    train_input,
+)
+from alexnet_stream import Batch
 from alexnet_train.distributed import World
 from alexnet_train.metrics import label_ranks
-from alexnet_train.model import AlexNet
-from alexnet_train.optim import make_optimizer
-from alexnet_train.precision import autocast, make_scaler, set_switches
 from alexnet_train.recipe import Recipe
 
 
@@ -55,7 +61,7 @@ class Updater:
         for part, is_last in micro_batches(batch, train.micro_batch_size):
             with world.averaging(self.network, is_last):
                 with autocast(world.device, train.precision):
-                    logits = self.network(train_input(part, self.stats, config))
+                    logits = self.network(train_input(part.images_nhwc, part.flip, part.noise_z, self.stats, config))
                 logits = logits.float()
                 loss = functional.cross_entropy(
                     logits, part.labels, reduction="none", label_smoothing=train.label_smoothing

@@ -1,0 +1,13 @@
+"""One source picture to 256x256 RGB: what the file is, how it decodes, how it is shrunk and cropped.
+
+converted = convert(Path("photo.jpg").read_bytes(), PixelRecipe())
+Path("photo-256.jpg").write_bytes(converted.jpeg)  # as a shard holds it
+print(converted.kinds)  # what was unusual about the source, as ("cmyk", "gzip")
+"""
+
+from alexnet_pixels.convert import FILTERS, Converted, PixelRecipe, convert
+from alexnet_pixels.decoder import decoder_facts, decoder_warning
+from alexnet_pixels.sniff import BadImage
+
+# Names for other rooms, and the modules that they may import from; everything else is private to the room.
+__all__ = ["FILTERS", "BadImage", "Converted", "PixelRecipe", "convert", "decoder_facts", "decoder_warning"]

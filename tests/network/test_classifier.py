@@ -1,0 +1,28 @@
+"""A classifier's probabilities against its own network, view by view."""
+
+import torch
+from torch import nn
+
+from alexnet_network import Classifier, DeviceStats, InputConfig
+from alexnet_shards import ClassFact
+
+
+class CornerNetwork(nn.Module):
+    """Two logits: nothing, and the first pixel's red."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.zeros(len(x)), x[:, 0, 0, 0]], 1)
+
+
+def test_probabilities_are_averaged_after_the_softmax() -> None:
+    images_nhwc = torch.zeros((1, 256, 256, 3), dtype=torch.uint8)
+    images_nhwc[0, 0, 0, 0] = 3  # the first pixel of one view of ten alone
+    zeros = {name: torch.zeros(1, 3, 1, 1) for name in ("mean_nchw", "channel_mean_nchw")}
+    axes = {name: torch.zeros(3, 3) for name in ("axes_released", "axes_paper")}
+    classes = (ClassFact(wnid="dark"), ClassFact(wnid="red"))
+    how = InputConfig(mean="none")
+    classifier = Classifier(model=CornerNetwork(), stats=DeviceStats(**zeros, **axes), input=how, classes=classes)
+    one = classifier.probabilities(images_nhwc, views=1)
+    assert torch.equal(one, torch.tensor([[0.5, 0.5]]))
+    lit = torch.tensor([0.0, 3.0]).softmax(0)
+    torch.testing.assert_close(classifier.probabilities(images_nhwc, views=10), (one * 9 + lit) / 10)

@@ -1,0 +1,227 @@
+"""The network layer by layer: counts against the paper's, outputs and gradients against a plain re-statement."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from alexnet_network.model import LAYERS, AlexNet, Dropout, ModelConfig, layer_costs
+from alexnet_shards.errors import AlexnetError
+from alexnet_train.recipe import load_recipe
+
+
+def released(**changes: object) -> ModelConfig:
+    return replace(load_recipe("released").model, **({"num_classes": 1000} | changes))  # type: ignore[arg-type]
+
+
+def small(**changes: object) -> ModelConfig:
+    return released(**({"width": 0.125, "num_classes": 10} | changes))
+
+
+def seeded(config: ModelConfig) -> AlexNet:
+    return AlexNet(config, torch.Generator().manual_seed(0))
+
+
+def test_released_network_counts() -> None:
+    costs = layer_costs(seeded(released()))
+    table = [(cost.name, cost.output_shape, cost.parameters, round(cost.multiply_adds / 1e6, 1)) for cost in costs]
+    assert table == [
+        ("conv1", (96, 55, 55), 34_944, 105.4),
+        ("conv2", (256, 27, 27), 307_456, 223.9),
+        ("conv3", (384, 13, 13), 885_120, 149.5),
+        ("conv4", (384, 13, 13), 663_936, 112.1),
+        ("conv5", (256, 13, 13), 442_624, 74.8),
+        ("fc6", (4096,), 37_752_832, 37.7),
+        ("fc7", (4096,), 16_781_312, 16.8),
+        ("fc8", (1000,), 4_097_000, 4.1),
+    ]
+    assert sum(cost.parameters for cost in costs) == 60_965_224
+    assert sum(cost.multiply_adds for cost in costs) == 724_406_816
+    assert sum(cost.multiply_adds for cost in costs[:5]) == 665_784_864
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters"),
+    [
+        ("paper", 60_965_224),
+        ("caffe", 60_965_224),
+        ("no-lrn", 60_965_224),
+        ("no-overlap", 60_965_224),
+        ("one-tower", 59_798_312),
+        ("torchvision", 61_100_840),
+    ],
+)
+def test_parameters_of_the_variants(recipe: str, parameters: int) -> None:
+    costs = layer_costs(seeded(replace(load_recipe(recipe).model, num_classes=1000)))
+    assert sum(cost.parameters for cost in costs) == parameters
+
+
+def test_ungrouped_counts() -> None:
+    costs = layer_costs(seeded(released(towers=1)))
+    assert sum(cost.parameters for cost in costs) == 62_378_344
+    assert round(sum(cost.multiply_adds for cost in costs) / 1e6) == 1135
+
+
+def window_norm(x: Tensor, alpha: float) -> Tensor:
+    """Paper section 3.3 with alpha as given, over all channels of x."""
+    squares = functional.pad(x.square(), (0, 0, 0, 0, 2, 2))
+    total = sum((squares[:, i : i + x.shape[1]] for i in range(5)), torch.zeros_like(x))
+    return x / (2 + alpha * total) ** 0.75
+
+
+def per_tower(x: Tensor, alpha: float) -> Tensor:
+    return torch.cat([window_norm(half, alpha) for half in x.chunk(2, 1)], 1)
+
+
+def two_towers(x: Tensor, model: AlexNet, name: str, padding: int) -> Tensor:
+    """A grouped convolution as two: each half of the maps with its half of the filters."""
+    layer = model.get_submodule(name)
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    halves = zip(x.chunk(2, 1), weight.chunk(2), bias.chunk(2), strict=True)
+    return torch.cat([functional.conv2d(a, w, b, padding=padding) for a, w, b in halves], 1)
+
+
+def restated(model: AlexNet, x: Tensor, *, paper: bool) -> Tensor:
+    """The eval-time network written out, in the released order of stages or in the paper's."""
+    alpha = 1e-4 if paper else 1e-4 / 5
+    padded = torch.zeros(len(x), 3, 227, 227, dtype=x.dtype)
+    padded[:, :, :224, :224] = x
+    x = model.conv1(padded)
+    if paper:
+        x = functional.max_pool2d(per_tower(x.clamp(min=0), alpha), 3, 2)
+    else:
+        x = functional.max_pool2d(per_tower(x, alpha), 3, 2).clamp(min=0)
+    x = per_tower(two_towers(x, model, "conv2", 2).clamp(min=0), alpha)
+    if not paper:
+        ones = torch.ones(x.shape[1], 1, 5, 5, dtype=x.dtype)
+        total = functional.conv2d(x.square(), ones, padding=2, groups=x.shape[1])
+        x = x / (1 + 0.001 / 25 * total) ** 0.75
+    x = functional.max_pool2d(x, 3, 2)
+    x = functional.conv2d(x, model.conv3.weight, model.conv3.bias, padding=1).clamp(min=0)
+    x = two_towers(x, model, "conv4", 1).clamp(min=0)
+    x = functional.max_pool2d(two_towers(x, model, "conv5", 1).clamp(min=0), 3, 2).flatten(1)
+    x = 0.5 * functional.linear(x, model.fc6.weight, model.fc6.bias).clamp(min=0)
+    x = 0.5 * functional.linear(x, model.fc7.weight, model.fc7.bias).clamp(min=0)
+    return functional.linear(x, model.fc8.weight, model.fc8.bias)
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "released": {},
+    "caffe": {"lrn_per_tower": False, "lrn_k": 1.0},
+    "paper": {"lrn_alpha_over_size": False},
+}
+
+PAPER = {
+    "after_conv1": ("relu", "lrn", "pool"),
+    "after_conv2": ("relu", "lrn", "pool"),
+    "lrn_alpha_over_size": False,
+}
+
+
+@pytest.mark.parametrize("paper", [False, True], ids=["released", "paper"])
+def test_network_equals_its_restatement_with_gradients(paper: bool) -> None:
+    # Deviations at which every layer passes signal at this width, so that an error in any of them shows.
+    stds = (0.03, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.2)
+    model = seeded(small(init_std=stds, **(PAPER if paper else {}))).eval()
+    x = 60 * torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    logits, want = model(x), restated(model, x, paper=paper)
+    assert logits.std() > 1e-3
+    torch.testing.assert_close(logits, want, rtol=1e-4, atol=1e-4 * want.abs().max().item())
+    target = torch.tensor([1, 7])
+    parameters = list(model.parameters())
+    ours = torch.autograd.grad(functional.cross_entropy(logits, target), parameters)
+    theirs = torch.autograd.grad(functional.cross_entropy(want, target), parameters)
+    for name, mine, his in zip(dict(model.named_parameters()), ours, theirs, strict=True):
+        scale = his.abs().max().item()
+        assert scale > 0, name
+        torch.testing.assert_close(mine, his, rtol=1e-3, atol=1e-4 * scale, msg=name)
+
+
+def test_torchvisions_network() -> None:
+    """torchvision.models.alexnet written out, with our weights."""
+    model = seeded(replace(load_recipe("torchvision").model, num_classes=10, width=0.25)).eval()
+    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    want = functional.max_pool2d(functional.conv2d(x, model.conv1.weight, model.conv1.bias, 4, 2).relu(), 3, 2)
+    want = functional.max_pool2d(functional.conv2d(want, model.conv2.weight, model.conv2.bias, 1, 2).relu(), 3, 2)
+    for layer in (model.conv3, model.conv4, model.conv5):
+        want = functional.conv2d(want, layer.weight, layer.bias, 1, 1).relu()
+    want = functional.adaptive_avg_pool2d(functional.max_pool2d(want, 3, 2), 6).flatten(1)
+    want = model.fc8(model.fc7(model.fc6(want).relu()).relu())
+    torch.testing.assert_close(model(x), want, rtol=1e-4, atol=1e-6)
+
+
+def test_norms_of_the_variants() -> None:
+    norms = {name: AlexNet(small(**changes)).after_conv1 for name, changes in VARIANTS.items()}
+    assert "k=2.0, groups=2" in str(norms["released"])
+    assert "k=1.0, groups=1" in str(norms["caffe"])
+    assert "alpha=0.0005" in str(norms["paper"])
+
+
+def test_channels_last_gives_the_same_logits() -> None:
+    model = seeded(small()).eval()
+    x = 60 * torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    want = model(x)
+    found = model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-6)
+
+
+def test_initial_weights() -> None:
+    model = seeded(released(num_classes=100))
+    for name, std, bias in zip(
+        LAYERS, (0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01), (0, 1, 0, 1, 1, 1, 1, 0), strict=True
+    ):
+        layer = model.get_submodule(name)
+        assert layer.get_parameter("weight").std().item() == pytest.approx(std, rel=0.02), name
+        assert abs(layer.get_parameter("weight").mean().item()) < std / 50, name
+        assert bool((layer.get_parameter("bias") == bias).all()), name
+
+
+def test_equal_seeds_give_equal_weights() -> None:
+    one, other = (seeded(small()).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_dropout_is_the_originals() -> None:
+    x = torch.full((200, 500), 3.0)
+    torch.manual_seed(0)
+    dropped = Dropout(0.5, "test")(x)
+    assert set(dropped.unique().tolist()) == {0.0, 3.0}  # kept values pass unchanged
+    assert dropped.mean().item() == pytest.approx(1.5, rel=0.02)
+    assert torch.equal(Dropout(0.5, "test").eval()(x), 0.5 * x)
+    scaled = Dropout(0.5, "train")(x)
+    assert set(scaled.unique().tolist()) == {0.0, 6.0}
+    assert torch.equal(Dropout(0.5, "train").eval()(x), x)
+
+
+def test_dropout_at_outputs_or_inputs() -> None:
+    x = 60 * torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    seen: dict[str, list[tuple[int, ...]]] = {}
+    for place in ("outputs", "inputs"):
+        model = seeded(small(dropout_at=place))
+        shapes: list[tuple[int, ...]] = []
+        model.dropout.register_forward_hook(lambda *call, shapes=shapes: shapes.append(tuple(call[2].shape)))
+        model(x)
+        seen[place] = shapes
+    assert seen == {"outputs": [(1, 512), (1, 512)], "inputs": [(1, 32 * 36), (1, 512)]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"after_conv1": ("relu", "norm", "pool")}, "'norm'"),
+        ({"after_conv5": ("relu",)}, "one pool"),
+        ({"towers": 3}, "towers is 3"),
+        ({"width": 0.0}, "width is 0.0"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"channels": (1, 2)}, "channels has 2"),
+        ({"init_std": (0.1,)}, "init_std"),
+        ({"lrn_size": 4}, "lrn_size is 4"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"dropout_at": "nowhere"}, "dropout_at"),
+    ],
+)
+def test_configs_that_are_no_network_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(AlexnetError, match=message):
+        AlexNet(small(**changes))

@@ -1,0 +1,184 @@
+"""The update rule against the paper's formula by hand and against torch.optim.SGD; the schedule against the log."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from alexnet_network.optim import (
+    MomentumSGD,
+    OptimConfig,
+    Phase,
+    drops_of_plateau,
+    make_optimizer,
+    phase_at,
+    rates_at,
+    set_rates,
+)
+from alexnet_shards.errors import AlexnetError
+from alexnet_train.recipe import load_recipe
+
+
+def phase(after_epochs: int, factor: float, layers: dict[str, float] | None = None) -> Phase:
+    return Phase(
+        after_epochs=after_epochs, weights=factor, biases=2 * factor, layers=layers or {}, colour_noise=factor == 1
+    )
+
+
+def config(*phases: Phase) -> OptimConfig:
+    return OptimConfig(
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=0.01,
+        warmup_epochs=0.0,
+        plateau_epochs=2,
+        plateau_factor=0.1,
+        plateau_drops=3,
+        phases=phases or (phase(0, 1.0),),
+    )
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(5, 4, generator=generator)).square().mean().backward()
+        optimizer.step()
+
+
+def rates(model: nn.Module, optim: OptimConfig, epochs_done: int) -> dict[str, float]:
+    return rates_at(optim, [name for name, _ in model.named_parameters()], epochs_done)
+
+
+def test_two_steps_by_hand() -> None:
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(2.0), model.bias.fill_(1.0)
+    optimizer = make_optimizer(model, config())
+    set_rates(optimizer, {"weight": 0.1, "bias": 0.2})
+    w, b, v_w, v_b = 2.0, 1.0, 0.0, 0.0
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.tensor([[3.0]])).sum().backward()
+        optimizer.step()
+        v_w = 0.9 * v_w - 0.01 * 0.1 * w - 0.1 * 3.0
+        v_b = 0.9 * v_b - 0.2 * 1.0
+        w, b = w + v_w, b + v_b
+    assert model.weight.item() == pytest.approx(w, rel=1e-6)
+    assert model.bias.item() == pytest.approx(b, rel=1e-6)
+
+
+def test_equals_torch_at_a_constant_rate_and_differs_at_a_drop() -> None:
+    ours, theirs = net(), net()
+    optimizer = make_optimizer(ours, config())
+    weights = [p for name, p in theirs.named_parameters() if name.endswith("weight")]
+    biases = [p for name, p in theirs.named_parameters() if name.endswith("bias")]
+    reference = torch.optim.SGD(
+        [{"params": weights, "lr": 0.1, "weight_decay": 0.01}, {"params": biases, "lr": 0.2}], lr=0.1, momentum=0.9
+    )
+    set_rates(optimizer, rates(ours, config(), 0))
+    train(ours, optimizer, 20, seed=1)
+    train(theirs, reference, 20, seed=1)
+    for mine, torchs in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-5, atol=1e-6)
+    before = copy.deepcopy(dict(ours.named_parameters()))
+    set_rates(optimizer, dict.fromkeys(before, 0.0))
+    for group in reference.param_groups:
+        group["lr"] = 0.0
+    train(ours, optimizer, 1, seed=2)
+    train(theirs, reference, 1, seed=2)
+    moved = {name: (p - before[name]).abs().max().item() for name, p in ours.named_parameters()}
+    assert min(moved.values()) > 0  # the velocity goes on
+    for name, p in theirs.named_parameters():
+        torch.testing.assert_close(p, before[name], rtol=1e-5, atol=1e-6)  # torch stands still at once
+
+
+def test_weights_decay_and_biases_do_not() -> None:
+    optimizer = make_optimizer(net(), config())
+    decay = {group["name"]: group["weight_decay"] for group in optimizer.param_groups}
+    assert decay == {"0.weight": 0.01, "0.bias": 0.0, "2.weight": 0.01, "2.bias": 0.0}
+
+
+def test_phases_scale_layers() -> None:
+    optim = config(phase(0, 1.0), phase(3, 0.1, {"conv1": 0.0}))
+    names = ["conv1.weight", "conv1.bias", "fc8.weight", "fc8.bias"]
+    assert rates_at(optim, names, 2) == pytest.approx(dict(zip(names, (0.1, 0.2, 0.1, 0.2), strict=True)))
+    assert rates_at(optim, names, 3) == pytest.approx(dict(zip(names, (0.0, 0.0, 0.01, 0.02), strict=True)))
+    assert not phase_at(optim.phases, 4).colour_noise
+
+
+@pytest.mark.parametrize(
+    ("errors", "drops"),
+    [
+        ((), 0),
+        ((0.9, 0.8, 0.7), 0),
+        ((0.9, 0.9), 0),
+        ((0.9, 0.9, 0.95), 1),  # two epochs without a lower error
+        ((0.9, 0.95, 0.8, 0.85, 0.8), 1),  # an equal one is none
+        ((0.9, 0.9, 0.9, 0.9), 1),  # after a drop two more are needed
+        ((0.9, 0.9, 0.9, 0.9, 0.9), 2),
+        ((0.9,) * 30, 3),  # no more than plateau_drops
+    ],
+)
+def test_plateau(errors: tuple[float, ...], drops: int) -> None:
+    optim = config()
+    assert drops_of_plateau(optim, errors) == drops
+    found = rates_at(optim, ["fc8.weight", "fc8.bias"], len(errors), val_errors=errors)
+    assert list(found.values()) == pytest.approx([0.1 * 0.1**drops, 0.2 * 0.1**drops])
+    assert drops_of_plateau(load_recipe("released").optim, errors) == 0
+
+
+def test_rates_of_the_2012_run_and_of_the_four_steps() -> None:
+    names = ["conv1.weight", "fc8.weight", "fc8.bias"]
+    log = [(0, 1e-2, 1e-2, 2e-2), (25, 1e-3, 1e-3, 2e-3), (51, 1e-4, 1e-4, 2e-3), (67, 1e-5, 1e-4, 2e-3)]
+    log += [(72, 0.0, 1e-4, 2e-3), (79, 0.0, 1e-5, 2e-3)]
+    steps = [(0, 1e-2, 1e-2, 2e-2), (24, 1.5874e-3, 1.5874e-3, 2e-2), (48, 2.5198e-4, 2.5198e-4, 2e-3)]
+    steps += [(71, 4e-5, 4e-5, 2e-3), (74, 0.0, 4e-5, 2e-3)]
+    for recipe, rows in (("released-2012", log), ("four-step", steps)):
+        for epochs_done, *expected in rows:
+            found = rates_at(load_recipe(recipe).optim, names, epochs_done)
+            assert list(found.values()) == pytest.approx(expected), (recipe, epochs_done)
+
+
+def test_released_rates_are_those_of_the_log() -> None:
+    optim = load_recipe("released").optim
+    log = [(0, 1e-2, 1e-2), (22, 1e-2, 1e-2), (23, 1e-3, 1e-3), (51, 1e-4, 1e-4), (68, 1e-5, 1e-4)]
+    log += [(72, 0.0, 1e-4), (78, 0.0, 1e-5), (92, 0.0, 1e-5)]
+    for epochs_done, conv1, others in log:
+        found = rates_at(optim, ["conv1.weight", "conv5.weight", "fc8.weight"], epochs_done)
+        assert list(found.values()) == pytest.approx([conv1, others, others]), epochs_done
+        assert phase_at(optim.phases, epochs_done).colour_noise == (epochs_done < 68)
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ((phase(1, 1.0),), "the first 0"),
+        ((phase(0, 1.0), phase(5, 0.1), phase(5, 0.01)), "ascending"),
+        ((phase(0, 1.0, {"conv9": 0.0}),), "conv9"),
+    ],
+)
+def test_bad_phases_are_refused(phases: tuple[Phase, ...], message: str) -> None:
+    with pytest.raises(AlexnetError, match=message):
+        make_optimizer(net(), config(*phases))
+
+
+def test_state_survives_a_checkpoint_bit_for_bit() -> None:
+    straight, resumed = net(), net()
+    optimizer = make_optimizer(straight, config())
+    set_rates(optimizer, rates(straight, config(), 0))
+    train(straight, optimizer, 6, seed=1)
+    saved = copy.deepcopy((straight.state_dict(), optimizer.state_dict()))
+    train(straight, optimizer, 6, seed=2)
+    again: MomentumSGD = make_optimizer(resumed, config())
+    resumed.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    train(resumed, again, 6, seed=2)
+    for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -1,0 +1,38 @@
+"""Batch to logits to update: the input step, AlexNet in every published variant, and the paper's update rule.
+
+model = AlexNet(config, torch.Generator().manual_seed(0))  # config: a ModelConfig, as load_recipe("released").model
+x = train_input(batch.images_nhwc, batch.flip, batch.noise_z, DeviceStats.from_stats(stats), InputConfig())
+loss = functional.cross_entropy(model(x), batch.labels)
+"""
+
+from alexnet_network.caffemodel import read_caffemodel
+from alexnet_network.classifier import Classifier
+from alexnet_network.input import DeviceStats, InputConfig, train_input
+from alexnet_network.model import FEATURE_MAP_PX, LAYERS, AlexNet, ModelConfig, layer_costs
+from alexnet_network.npydump import read_npy
+from alexnet_network.optim import OptimConfig, make_optimizer, phase_at, rates_at, set_rates
+from alexnet_network.precision import Precision, autocast, make_scaler, set_switches
+
+# Names for other rooms, and the modules that they may import from; everything else is private to the room.
+__all__ = [
+    "FEATURE_MAP_PX",
+    "LAYERS",
+    "AlexNet",
+    "Classifier",
+    "DeviceStats",
+    "InputConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Precision",
+    "autocast",
+    "layer_costs",
+    "make_optimizer",
+    "make_scaler",
+    "phase_at",
+    "rates_at",
+    "read_caffemodel",
+    "read_npy",
+    "set_rates",
+    "set_switches",
+    "train_input",
+]

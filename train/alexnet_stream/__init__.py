@@ -1,0 +1,13 @@
+"""Shards to batches: an exact, resumable stream of uint8 images at the cost of decoding them.
+
+shards = open_shards(["shards/train-*.tar"])
+with Stream(shards, StreamConfig(batch_size=256, seed=0)) as stream:
+    for batch in stream.epoch("cpu"): ...  # batch.images_nhwc (256, 224, 224, 3) uint8, .labels, .flip, .noise_z
+"""
+
+from alexnet_stream.batch import Batch
+from alexnet_stream.remote import RemoteFileMissingError, file_beside, open_shards, open_split
+from alexnet_stream.stream import Stream, StreamConfig
+
+# Names for other rooms, and the modules that they may import from; everything else is private to the room.
+__all__ = ["Batch", "RemoteFileMissingError", "Stream", "StreamConfig", "file_beside", "open_shards", "open_split"]

@@ -1,0 +1,260 @@
+"""The stream: batches of uint8 images in an order that depends on (seed, epoch) alone."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.geometry import CROP_PX, IMAGE_PX
+from alexnet_shards.shardset import ShardSet
+from alexnet_stream.batch import Batch, Meters, pad
+from alexnet_stream.child import ChildLoader
+from alexnet_stream.device import PinnedRing, on_device
+from alexnet_stream.epoch import EpochTable, Windows, epoch_table
+from alexnet_stream.loader import Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
+from alexnet_stream.quarantine import LoadedPart, Quarantine
+from alexnet_stream.reader import LocalShards
+from alexnet_stream.remote import RemoteShardSet, prefetcher
+
+__all__ = ["Batch", "Stream", "StreamConfig"]
+
+JOBS_AHEAD = 3
+CHOICES = {
+    "crop": ("random", "centre", "none"),
+    "last": ("drop", "keep", "pad"),
+    "order": ("auto", "global", "window"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How a ShardSet is streamed.
+
+    `batch_size` counts the samples of all ranks. `crop` "random" or "centre" gives 224x224 crops, "none" whole 256x256
+    images, no flip, no noise; `flip` False mirrors none. `last` is what becomes of the short batch at the end: dropped,
+    kept short (a rank's part may be empty), or padded to full size with `valid` False. `order` "global" shuffles
+    everything, "window" within windows of `window_shards` shards, for disks and networks that do not like random reads;
+    "auto" takes windows for remote shards alone. `threads` 0: this process's share of the cores; with `child_process`
+    they run in a process of their own. `quarantine`: so many bad samples are replaced (crops) or masked (whole images)
+    before the stream fails.
+    """
+
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    shuffle: bool = True
+    crop: Literal["random", "centre", "none"] = "random"
+    flip: bool = True
+    last: Literal["drop", "keep", "pad"] = "drop"
+    order: Literal["auto", "global", "window"] = "auto"
+    window_shards: int = 16
+    threads: int = 0
+    check_crc: bool = True
+    quarantine: int = 0
+    pin_memory: bool = False
+    child_process: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "world_size", "window_shards"):
+            if getattr(self, name) < 1:
+                raise AlexnetError(f"{name} {getattr(self, name)}: expected 1 or more")
+        for name in ("seed", "threads", "quarantine"):
+            if getattr(self, name) < 0:
+                raise AlexnetError(f"{name} {getattr(self, name)}: expected 0 or more")
+        if not 0 <= self.rank < self.world_size:
+            raise AlexnetError(f"rank {self.rank}: expected 0 to {self.world_size - 1}, below world_size")
+        if self.batch_size < self.world_size:
+            raise AlexnetError(f"batch_size {self.batch_size}: expected {self.world_size} or more, one sample a rank")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+
+
+def default_threads() -> int:
+    """This process's share of the cores it may use: torchrun's LOCAL_WORLD_SIZE says how many processes share them."""
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, len(os.sched_getaffinity(0)) // (int(sharing) if sharing.isdigit() and int(sharing) else 1))
+
+
+class Stream:
+    """Batches of a ShardSet, epoch after epoch, with exact resume; a context manager that owns threads and buffers."""
+
+    def __init__(self, shards: ShardSet, config: StreamConfig) -> None:
+        """Raises AlexnetError where the shards give no batch."""
+        self._shards, self._config = shards, config
+        self._epoch = self._position = self._run = self._slot = 0
+        self._meters = Meters()
+        if config.pin_memory and not torch.cuda.is_available():
+            raise AlexnetError("pin_memory: there is no CUDA device to pin memory for; leave it out")
+        if self.steps_per_epoch == 0:
+            raise AlexnetError(
+                f"{shards.num_samples} samples are less than one batch of {config.batch_size}; lower the batch size"
+            )
+        cropped = config.crop != "none"
+        height_px = CROP_PX if cropped else IMAGE_PX
+        largest_part = -(-config.batch_size // config.world_size)
+        source = shards.source if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
+        by_default = config.order == "auto" and isinstance(shards, RemoteShardSet)
+        self._by_windows = config.order == "window" or by_default
+        self._prefetch = prefetcher(shards, config.window_shards if self._by_windows or not config.shuffle else None)
+        loader_config = LoaderConfig(
+            source=source,
+            num_slots=JOBS_AHEAD + 1,
+            slot_shape=(largest_part, height_px, height_px, 3),
+            threads=config.threads or default_threads(),
+            check_crc=config.check_crc,
+        )
+        self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
+        self._ring = PinnedRing(self._loader.slots, config.pin_memory)
+        self._samples = SampleLoader(source, config.check_crc)
+        self._quarantine = Quarantine(shards=shards, samples=self._samples, limit=config.quarantine, crop=cropped)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End threads or child and close the shards; the buffers of batches at hand stay valid."""
+        self._run += 1
+        self._prefetch.close()
+        self._loader.close()
+        self._samples.close()
+        self._ring.close()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in a whole epoch, the same on every rank."""
+        whole, rest = divmod(self._shards.num_samples, self._config.batch_size)
+        return whole + (rest > 0 and self._config.last != "drop")
+
+    @property
+    def meters(self) -> dict[str, float]:
+        """Counts and seconds since the stream was made: images, batches, wait_seconds, read_seconds, …"""
+        return vars(self._meters).copy()
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands after the batches the consumer has taken: epoch, and samples of it (all ranks)."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to `state`, which a stream of any world size and batch size may have saved; costs no reading.
+
+        Raises AlexnetError where it is not a place in these shards.
+        """
+        epoch, position = state.get("epoch", -1), state.get("position", -1)
+        if epoch < 0 or not 0 <= position <= self._shards.num_samples:
+            raise AlexnetError(
+                f"stream state {dict(state)}: not a place in {self._shards.num_samples} samples; "
+                "resume with the shards of the checkpoint"
+            )
+        self._run += 1
+        self._go_to(epoch, position)
+
+    def epoch(self, device: torch.device | str = "cpu") -> Iterator[Batch]:
+        """The rest of the current epoch, on `device`; then the stream stands at the start of the next.
+
+        For a CUDA device each batch is copied while the one before is in use. Raises AlexnetError for a bad sample, as
+        the quarantine allows, and for a loader process that has died.
+        """
+        self._run += 1
+        run, epoch = self._run, self._epoch
+        table = self._table(epoch)
+        self._prefetch.plan(self._shards.rows["shard"], table.rows, self._position)
+        loaded = self._load(table, self._position)
+        with closing(loaded):
+            for end, batch in on_device(loaded, torch.device(device), self._meters):
+                self._go_to(epoch, end)
+                yield batch
+                if self._run != run:
+                    raise RuntimeError("this epoch's iterator has ended: the stream was closed, moved or iterated anew")
+
+    def _go_to(self, epoch: int, position: int) -> None:
+        left = self._shards.num_samples - position
+        done = left < self._config.batch_size if self._config.last == "drop" else left == 0
+        self._epoch, self._position = (epoch + 1, 0) if done else (epoch, position)
+
+    def _table(self, epoch: int) -> EpochTable:
+        config = self._config
+        windows = None
+        if self._by_windows:
+            windows = Windows(shard_of_row=self._shards.rows["shard"], shards_in_window=config.window_shards)
+        table = epoch_table(
+            self._shards.num_samples, config.seed, epoch, shuffle=config.shuffle, crop=config.crop, windows=windows
+        )
+        return table if config.flip else replace(table, flip=np.zeros_like(table.flip))
+
+    def _rank_part(self, size: int) -> tuple[int, int]:
+        """This rank's slice of a batch of `size` samples: parts differ by one sample at most."""
+        rank, world_size = self._config.rank, self._config.world_size
+        return size * rank // world_size, size * (rank + 1) // world_size
+
+    def _load(self, table: EpochTable, position: int) -> Generator[tuple[int, Batch], None, None]:
+        """(position after it, batch) from `position` on, with JOBS_AHEAD batches under way."""
+        samples, size = self._shards.num_samples, self._config.batch_size
+        whole = position + (samples - position) // size * size
+        starts = deque(range(position, whole if self._config.last == "drop" else samples, size))
+        under_way: deque[tuple[int, int]] = deque()
+        try:
+            while starts or under_way:
+                while starts and len(under_way) < JOBS_AHEAD:
+                    start, slot = starts.popleft(), self._slot
+                    self._slot = (slot + 1) % len(self._ring.tensors)
+                    self._prefetch.advance(under_way[0][0] if under_way else start)
+                    self._loader.submit(slot, self._job(table, self._places(start)))
+                    under_way.append((start, slot))
+                start, slot = under_way[0]
+                asked = time.perf_counter()
+                report = self._loader.wait(slot)
+                self._meters.wait_seconds += time.perf_counter() - asked
+                under_way.popleft()
+                yield min(start + size, samples), self._batch(table, start, slot, report)
+        finally:
+            for _, slot in under_way:
+                self._loader.cancel(slot)
+
+    def _places(self, start: int) -> npt.NDArray[np.int64]:
+        """Places in the epoch table of this rank's part of the batch that begins at `start`."""
+        size = min(self._config.batch_size, self._shards.num_samples - start)
+        first, last = self._rank_part(self._config.batch_size if self._config.last == "pad" else size)
+        return np.arange(start + first, min(start + last, start + size), dtype=np.int64)
+
+    def _job(self, table: EpochTable, places: npt.NDArray[np.int64]) -> Job:
+        rows = self._shards.rows[table.rows[places]]
+        if self._config.crop == "none":
+            return Job(rows=rows)
+        return Job(rows=rows, crop_top_px=table.crop_top_px[places], crop_left_px=table.crop_left_px[places])
+
+    def _batch(self, table: EpochTable, start: int, slot: int, report: JobReport) -> Batch:
+        places, slot_nhwc = self._places(start), self._ring.tensors[slot]
+        images_nhwc = slot_nhwc[: len(places)]
+        part = LoadedPart(table=table, places=places, images_nhwc=images_nhwc.numpy(), report=report)
+        rows, valid = self._quarantine.settle(part)
+        self._meters.quarantined = self._quarantine.replaced
+        self._meters.images += len(places)
+        self._meters.batches += 1
+        self._meters.read_seconds += report.read_seconds
+        self._meters.decode_seconds += report.decode_seconds
+        batch = Batch(
+            images_nhwc=images_nhwc,
+            labels=torch.from_numpy(self._shards.rows["label"][rows].astype(np.int64)),
+            rows=torch.from_numpy(rows),
+            flip=torch.from_numpy(table.flip[places]),
+            noise_z=torch.from_numpy(table.noise_z[places]),
+            valid=torch.from_numpy(valid),
+        )
+        first, last = self._rank_part(self._config.batch_size)
+        return pad(batch, slot_nhwc[: last - first]) if self._config.last == "pad" else batch
