@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from alexnet_shards.errors import AlexnetError
+
 LOGGER = logging.getLogger(__name__)
 # No -ffast-math: its start-up code would flush subnormals to zero in the whole process.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
@@ -31,9 +33,23 @@ def load_library(source: Path, libraries: tuple[str, ...] = ()) -> ctypes.CDLL |
         return None
     try:
         return ctypes.CDLL(str(_build(source, compiler, libraries)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, AlexnetError) as error:
         LOGGER.warning("%s cannot be built (%s): the same work is done without, slower", source.name, error)
         return None
+
+
+def cache_home() -> Path:
+    """The folder of all that is kept for this user, made or not: `libraries` and `shards` lie below it.
+
+    Raises AlexnetError where the system knows no home for the user.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    try:
+        # The XDG specification has relative paths ignored: they would be another folder for each current directory.
+        base = named if named.is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise AlexnetError("this user has no home directory for a cache; name a folder in XDG_CACHE_HOME") from error
+    return base / "alexnet-replication"
 
 
 def _build(source: Path, compiler: str, libraries: tuple[str, ...]) -> Path:
@@ -41,7 +57,7 @@ def _build(source: Path, compiler: str, libraries: tuple[str, ...]) -> Path:
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=BUILD_SECONDS).stdout
     parts = [source.read_bytes(), version, " ".join(FLAGS).encode(), _processor()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet-replication"
+    directory = cache_home() / "libraries"
     library = directory / f"{source.stem}-{key}.so"
     if not library.exists():
         directory.mkdir(parents=True, exist_ok=True)

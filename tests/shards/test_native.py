@@ -1,10 +1,13 @@
 """C sources are compiled once and kept; without a compiler or with a bad source the caller gets None."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
-from alexnet_shards.native import load_library
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.native import cache_home, load_library
 
 
 @pytest.fixture(autouse=True)
@@ -12,7 +15,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of this test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("ALEXNET_KERNELS", raising=False)
-    return tmp_path / "cache" / "alexnet-replication"
+    return tmp_path / "cache" / "alexnet-replication" / "libraries"
 
 
 def write_source(path: Path, value: int = 7) -> Path:
@@ -45,3 +48,24 @@ def test_what_cannot_be_built_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("ALEXNET_KERNELS", "off")
     assert load_library(write_source(tmp_path / "c.c")) is None
     assert not list(cache.glob("*.so"))
+
+
+def test_one_cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_home() == tmp_path / "alexnet-replication"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_home() == tmp_path / ".cache" / "alexnet-replication"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_home() == tmp_path / ".cache" / "alexnet-replication"
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    with pytest.raises(KeyError):
+        pwd.getpwuid(os.getuid())
+    with pytest.raises(AlexnetError, match=r"^this user has no home directory for a cache; name a folder in XDG_CACHE"):
+        cache_home()
+    assert load_library(write_source(tmp_path / "a.c")) is None
