@@ -8,7 +8,7 @@ PREP := $(BIN)/alexnet-prep
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers clean
+.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-peers: setup ## virtual environments for what the benchmarks measure again
 bench: setup ## every benchmark on the real photos in DATA
 	@for name in prep stats stream index step; do \
 	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
+
+image: ## a container image, where docker is
+	docker build -t alexnet-replication .
 
 clean: ## remove caches and the demo's files; data in shards/ stays
 	rm -rf demo sample build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
