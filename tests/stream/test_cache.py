@@ -97,7 +97,7 @@ def store() -> Iterator[Store]:
 @pytest.fixture
 def cache(tmp_path: Path) -> ShardCache:
     return ShardCache(
-        config=CacheConfig(directory=tmp_path / "cache", max_bytes=3 * SIZE, retries=3, first_wait_seconds=0.01)
+        config=CacheConfig(home=tmp_path / "cache", max_bytes=3 * SIZE, retries=3, first_wait_seconds=0.01)
     )
 
 
@@ -110,7 +110,7 @@ def content_of(cache: ShardCache, store: Store, number: int) -> bytes:
 
 
 def names(cache: ShardCache) -> list[str]:
-    return sorted(path.name.partition("-")[2] for path in cache.config.directory.iterdir())
+    return sorted(path.name.partition("-")[2] for path in cache.config.shards.iterdir())
 
 
 def test_fetched_once(cache: ShardCache, store: Store) -> None:
@@ -137,7 +137,7 @@ def test_the_bound_holds_with_many_threads(cache: ShardCache, store: Store) -> N
     def watch() -> None:
         while not done.is_set():
             total = 0
-            for path in cache.config.directory.iterdir():
+            for path in cache.config.shards.iterdir():
                 try:
                     total += path.stat().st_size
                 except FileNotFoundError:
@@ -153,7 +153,7 @@ def test_the_bound_holds_with_many_threads(cache: ShardCache, store: Store) -> N
     assert results == [store.files[f"/s-{number}.tar"] for number in [0, 1, 2, 3, 4, 0, 1, 2, 3, 4] * 3]
     # A listing is not one moment: a file may be seen before its eviction and its successor after.
     assert sorted(sizes)[len(sizes) // 2] <= 3 * SIZE
-    assert sum(path.stat().st_size for path in cache.config.directory.iterdir()) <= 3 * SIZE
+    assert sum(path.stat().st_size for path in cache.config.shards.iterdir()) <= 3 * SIZE
     assert os.pread(kept, 2 * SIZE, 0) == store.files["/s-5.tar"]
     os.close(kept)
 
@@ -220,7 +220,7 @@ from pathlib import Path
 from alexnet_shards.manifest import ShardFact
 from alexnet_stream.cache import CacheConfig, ShardCache
 directory, url, name, size, sha256 = sys.argv[1:]
-cache = ShardCache(config=CacheConfig(directory=Path(directory), max_bytes=600000))
+cache = ShardCache(config=CacheConfig(home=Path(directory), max_bytes=600000))
 print("begin", flush=True)
 cache.fetch(url, ShardFact(name=name, samples=1, bytes=int(size), sha256=sha256))
 print("end", flush=True)
@@ -229,7 +229,7 @@ print("end", flush=True)
 
 def fetching_process(cache: ShardCache, store: Store, number: int) -> "subprocess.Popen[bytes]":
     fact = store.fact(number)
-    arguments = [str(cache.config.directory), store.url(number), fact.name, str(fact.bytes), fact.sha256]
+    arguments = [str(cache.config.home), store.url(number), fact.name, str(fact.bytes), fact.sha256]
     return subprocess.Popen([sys.executable, "-c", FETCH, *arguments], stdout=subprocess.PIPE)
 
 
@@ -260,7 +260,7 @@ def test_a_killed_download_leaves_no_lock(cache: ShardCache, store: Store) -> No
 
 def test_a_part_of_a_killed_download_is_taken_over(cache: ShardCache, store: Store) -> None:
     part = cache.path_of(store.url(3), store.fact(3))
-    part.parent.mkdir()
+    part.parent.mkdir(parents=True)
     part.with_name(part.name + ".part").write_bytes(b"half" * 1000)
     assert content_of(cache, store, 3) == store.files["/s-3.tar"]
     assert names(cache) == ["s-3.tar"]
@@ -270,10 +270,80 @@ def test_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path))
     monkeypatch.setenv("ALEXNET_CACHE_GIB", "0.5")
     config = CacheConfig.from_environment()
-    assert (config.directory, config.max_bytes) == (tmp_path, 1 << 29)
+    assert (config.home, config.max_bytes) == (tmp_path, 1 << 29)
     monkeypatch.setenv("ALEXNET_CACHE_GIB", "much")
     with pytest.raises(AlexnetError, match="ALEXNET_CACHE_GIB is 'much'"):
         CacheConfig.from_environment()
+
+
+def test_strangers_stay(cache: ShardCache, store: Store) -> None:
+    """What the cache did not write is neither evicted nor counted, wherever it lies and whatever its name."""
+    home = cache.config.home
+    content_of(cache, store, 0)
+    own_name = cache.path_of(store.url(1), store.fact(1)).name
+    strangers = [
+        home / "thesis.tex",
+        home / "photos" / "cat.jpg",
+        home / f"{'0' * 24}-train-000.tar",
+        home / own_name,  # what an earlier version may have left
+        cache.config.shards / "train-000.tar",
+        cache.config.shards / "notes.part",
+        cache.config.shards / f"{'0123456789abcdef' * 2}-train-000.tar",
+        cache.config.shards / f"{own_name}.bak",
+    ]
+    for path in strangers:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine" * SIZE)
+        os.utime(path, (0, 0))
+    (cache.config.shards / own_name).symlink_to(home / "thesis.tex")
+    for number in (2, 3, 4, 5, 4, 3):
+        content_of(cache, store, number)
+    for path in strangers:
+        assert path.read_bytes() == b"mine" * SIZE, path
+    assert (cache.config.shards / own_name).is_symlink()
+    assert len(store.gets) == 5
+
+
+def test_a_linked_cache_is_refused(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for linked in ("home", "home/remote", "home/remote/shards"):
+        path = tmp_path / linked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(tmp_path / "elsewhere")
+        cache = ShardCache(config=CacheConfig(home=tmp_path / "home", max_bytes=3 * SIZE))
+        with pytest.raises(AlexnetError, match=rf"{linked}: a link; .*ALEXNET_CACHE"):
+            cache.fetch(store.url(0), store.fact(0))
+        path.unlink()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_where_the_environment_puts_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert CacheConfig.from_environment().shards == tmp_path / "xdg/alexnet-replication/remote/shards"
+    monkeypatch.setenv("ALEXNET_CACHE", "~/kept")
+    assert CacheConfig.from_environment().home == tmp_path / "kept"
+    monkeypatch.setenv("ALEXNET_CACHE", "~nobody-of-that-name/kept")
+    with pytest.raises(AlexnetError, match="^ALEXNET_CACHE is '~nobody[^\n]*$"):
+        CacheConfig.from_environment()
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "file"))
+    with pytest.raises(AlexnetError, match="^ALEXNET_CACHE is .*, which is no folder[^\n]*$"):
+        CacheConfig.from_environment()
+
+
+@pytest.mark.parametrize("gib", ["inf", "nan", "-1", "0", "-inf", "1e300", "64GB"])
+def test_senseless_sizes_are_one_line(monkeypatch: pytest.MonkeyPatch, gib: str) -> None:
+    monkeypatch.setenv("ALEXNET_CACHE_GIB", gib)
+    with pytest.raises(AlexnetError, match=f"^ALEXNET_CACHE_GIB is '{gib}'; [^\n]*$"):
+        CacheConfig.from_environment()
+
+
+def test_a_cache_that_cannot_be_made(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = ShardCache(config=CacheConfig(home=tmp_path / "file" / "cache", max_bytes=3 * SIZE))
+    with pytest.raises(AlexnetError, match=r"^.*/file/cache/remote/shards: the cache cannot be made there[^\n]*$"):
+        cache.fetch(store.url(0), store.fact(0))
 
 
 def test_protocols_that_are_not_there(cache: ShardCache, store: Store) -> None:

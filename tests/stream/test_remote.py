@@ -74,7 +74,7 @@ def wait_for(port: int) -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> CacheConfig:
-    return CacheConfig(directory=tmp_path / "cache", max_bytes=1 << 30, retries=1, first_wait_seconds=0.01)
+    return CacheConfig(home=tmp_path / "cache", max_bytes=1 << 30, retries=1, first_wait_seconds=0.01)
 
 
 def contents(shards: ShardSet, config: StreamConfig) -> list[tuple[list[int], list[int], bytes]]:
@@ -88,7 +88,7 @@ def contents(shards: ShardSet, config: StreamConfig) -> list[tuple[list[int], li
 
 def cached(cache: CacheConfig) -> set[int]:
     """Numbers of the shards in the cache."""
-    return {int(path.stem[-3:]) for path in cache.directory.glob("*.tar")}
+    return {int(path.stem[-3:]) for path in cache.shards.glob("*.tar")}
 
 
 @pytest.mark.parametrize("order", ["window", "global"])
@@ -123,7 +123,7 @@ def test_shards_come_ahead_of_need_and_in_their_order(bucket: s3fs.S3FileSystem,
     with Stream(shards, replace(CONFIG, batch_size=1)) as stream:
         rows = [int(batch.rows[0]) for batch in stream.epoch()]
     order = list(dict.fromkeys(shards.rows["shard"][rows].tolist()))
-    fresh = replace(cache, directory=cache.directory.parent / "fresh")
+    fresh = replace(cache, home=cache.home.parent / "fresh")
     with Stream(open_shards(["s3://data/set/train-*.tar"], fresh), replace(CONFIG, batch_size=1)) as stream:
         batches = stream.epoch()
         next(batches)
@@ -141,7 +141,7 @@ def test_a_cache_of_two_windows_is_enough(bucket: s3fs.S3FileSystem, directory: 
     bounded = replace(cache, max_bytes=sum(sizes[-4:]))
     shards = open_shards(["s3://data/set/train-*.tar"], bounded)
     assert contents(shards, CONFIG) == contents(open_local_shards([f"{directory}/train-*.tar"]), CONFIG)
-    assert sum(path.stat().st_size for path in bounded.directory.glob("*.tar*")) <= bounded.max_bytes
+    assert sum(path.stat().st_size for path in bounded.shards.glob("*.tar*")) <= bounded.max_bytes
 
 
 def test_windows_are_the_default_and_evaluation_reads_in_order(

@@ -1,5 +1,8 @@
 """A local cache of remote shards, bounded in size and shared by the processes of a host.
 
+All of it lies in a folder `remote` of its own. Only files whose name shows that the cache wrote them are counted and
+evicted: what else lies there is somebody's, and stays.
+
 A shard's file appears whole and verified or not at all. Its `.part` file is its lock: whoever holds the lock downloads,
 and the system gives the lock back when its owner ends, however it ends. What is evicted while another process reads it
 stays readable there.
@@ -8,7 +11,9 @@ stays readable there.
 import fcntl
 import hashlib
 import logging
+import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,32 +26,86 @@ import fsspec
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import locked
 from alexnet_shards.manifest import ShardFact
+from alexnet_shards.native import cache_home
 
 LOGGER = logging.getLogger(__name__)
 PIECE_BYTES = 8 << 20
 WAIT_FOR_ROOM_SECONDS = 0.05
 PART_SUFFIX = ".part"
+OWN_NAME = re.compile(r"([0-9a-f]{24})([0-9a-f]{8})-(.+)", re.DOTALL)
 GIB = 1 << 30
+MAX_GIB = 1 << 20
+OWN_FOLDER = "remote"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheConfig:
-    """Where remote shards are kept and how they are fetched: at most `max_bytes`, `retries` after a failed download."""
+    """How remote shards are kept and fetched: at most `max_bytes`, `retries` after a failed download.
 
-    directory: Path
+    `home` is a folder that others may use too; the cache's own folder is `remote` in it.
+    """
+
+    home: Path
     max_bytes: int
     retries: int = 4
     first_wait_seconds: float = 1.0
 
+    @property
+    def shards(self) -> Path:
+        """The folder of the shards' copies."""
+        return self.home / OWN_FOLDER / "shards"
+
+    @property
+    def meta(self) -> Path:
+        """The folder of copies of the small files beside shards; they are not evicted."""
+        return self.home / OWN_FOLDER / "meta"
+
     @classmethod
     def from_environment(cls) -> Self:
-        """ALEXNET_CACHE (a directory; else ~/.cache/alexnet-replication) and ALEXNET_CACHE_GIB (else 64)."""
-        directory = os.environ.get("ALEXNET_CACHE") or Path.home() / ".cache" / "alexnet-replication"
+        """ALEXNET_CACHE (a directory; else the user's cache home) and ALEXNET_CACHE_GIB (else 64).
+
+        Raises AlexnetError where one of them cannot be used.
+        """
         gib = os.environ.get("ALEXNET_CACHE_GIB") or "64"
         try:
-            return cls(directory=Path(directory), max_bytes=int(float(gib) * GIB))
-        except ValueError as error:
-            raise AlexnetError(f"ALEXNET_CACHE_GIB is {gib!r}; expected a number of GiB") from error
+            size = float(gib)
+        except ValueError:
+            size = math.nan
+        if not 0 < size <= MAX_GIB:
+            raise AlexnetError(f"ALEXNET_CACHE_GIB is {gib!r}; expected a number of GiB, above 0 and up to {MAX_GIB:,}")
+        return cls(home=_home_of_environment(), max_bytes=int(size * GIB))
+
+
+def _home_of_environment() -> Path:
+    named = os.environ.get("ALEXNET_CACHE")
+    if not named:
+        return cache_home()
+    try:
+        home = Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        raise AlexnetError(f"ALEXNET_CACHE is {named!r}: {error}; name a folder by its whole path") from error
+    if home.exists() and not home.is_dir():
+        raise AlexnetError(
+            f"ALEXNET_CACHE is {named!r}, which is no folder; name a folder, it is made where it is missing"
+        )
+    return home
+
+
+def own_folder(config: CacheConfig, folder: Path) -> Path:
+    """`folder` of the cache, made where it is missing, for this user alone.
+
+    Raises AlexnetError where it cannot be made, or is a link: whoever laid it may lead what is written to other files.
+    """
+    for path in (config.home, config.home / OWN_FOLDER, folder):
+        if path.is_symlink():
+            raise AlexnetError(f"{path}: a link; the cache is kept in a real folder: name it in ALEXNET_CACHE")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise AlexnetError(
+            f"{folder}: the cache cannot be made there ({error.strerror}); name a writable folder in ALEXNET_CACHE"
+        ) from error
+    return folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +128,8 @@ class ShardCache:
 
     def path_of(self, url: str, fact: ShardFact) -> Path:
         """Where the shard's copy lies or will lie; its name changes with its content."""
-        name = hashlib.sha256(f"{url}\n{fact.sha256}".encode()).hexdigest()[:24]
-        return self.config.directory / f"{name}-{fact.name}"
+        digits = hashlib.sha256(f"{url}\n{fact.sha256}".encode()).hexdigest()[:24]
+        return self.config.shards / f"{digits}{_check_digits(digits, fact.name)}-{fact.name}"
 
     def fetch(self, url: str, fact: ShardFact) -> Path:
         """Have the shard at `url` in the cache; waits where another thread or process fetches it.
@@ -78,7 +137,7 @@ class ShardCache:
         Raises AlexnetError where it cannot be fetched, is not what `fact` says, or is larger than the cache.
         """
         path = self.path_of(url, fact)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(self.config, path.parent)
         part_path = path.with_name(path.name + PART_SUFFIX)
         with _locked_part(part_path) as part:
             try:
@@ -96,7 +155,7 @@ class ShardCache:
         """Take the room of a shard; where other downloads have it, wait until they end and can be evicted."""
         if fact.bytes > self.config.max_bytes:
             raise AlexnetError(
-                f"{url}: {fact.bytes} bytes do not fit the cache {self.config.directory} of "
+                f"{url}: {fact.bytes} bytes do not fit the cache {self.config.home} of "
                 f"{self.config.max_bytes} bytes; raise ALEXNET_CACHE_GIB"
             )
         while not self._take_room(part, fact.bytes):
@@ -104,9 +163,9 @@ class ShardCache:
 
     def _take_room(self, part: BinaryIO, size: int) -> bool:
         """Make room, oldest use first, and take it by giving the part file its final size."""
-        with locked(self.config.directory):
+        with locked(self.config.shards):
             own = os.fstat(part.fileno()).st_ino
-            kept = sorted(file for file in _files(self.config.directory) if file.inode != own)
+            kept = sorted(file for file in _own_files(self.config.shards) if file.inode != own)
             room = self.config.max_bytes - sum(file.size for file in kept)
             for file in kept:
                 if room >= size:
@@ -227,11 +286,22 @@ class _CachedFile:
     path: Path
 
 
-def _files(directory: Path) -> Iterator[_CachedFile]:
+def _check_digits(digits: str, name: str) -> str:
+    """What marks a file as the cache's own: no other file has these digits in its name by chance."""
+    return hashlib.sha256(f"alexnet-cache\n{digits}\n{name}".encode()).hexdigest()[:8]
+
+
+def _is_own(name: str) -> bool:
+    match = OWN_NAME.fullmatch(name.removesuffix(PART_SUFFIX))
+    return match is not None and _check_digits(match[1], match[3]) == match[2]
+
+
+def _own_files(directory: Path) -> Iterator[_CachedFile]:
+    """The files that the cache wrote; strangers in its folder are neither counted nor touched."""
     for path in directory.iterdir():
         with suppress(FileNotFoundError):  # renamed or removed meanwhile
-            stat = path.stat()
-            if path.is_file():
+            if _is_own(path.name) and path.is_file() and not path.is_symlink():
+                stat = path.stat()
                 yield _CachedFile(stat.st_mtime_ns, stat.st_size, stat.st_ino, path)
 
 

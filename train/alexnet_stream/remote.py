@@ -16,7 +16,7 @@ from alexnet_shards.manifest import ShardFact, index_path, load_manifest, manife
 from alexnet_shards.pattern import expand_ranges
 from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
 from alexnet_shards.shardset import open_shards as open_local_shards
-from alexnet_stream.cache import CacheConfig, ShardCache, filesystem_of, open_url, transient_errors
+from alexnet_stream.cache import CacheConfig, ShardCache, filesystem_of, open_url, own_folder, transient_errors
 
 DOWNLOADS = 4
 SIZE_REQUESTS = 16
@@ -97,8 +97,8 @@ def file_beside(directory: str, name: str, cache: CacheConfig | None = None) -> 
     if "://" not in directory:
         return Path(directory) / name
     config = cache or CacheConfig.from_environment()
-    copy = config.directory / "meta" / hashlib.sha256(directory.encode()).hexdigest()[:24] / name
-    copy.parent.mkdir(parents=True, exist_ok=True)
+    folder = own_folder(config, config.meta / hashlib.sha256(directory.encode()).hexdigest()[:24])
+    copy = folder / name
     _fetch_small(f"{directory}/{name}", copy)
     return copy
 
@@ -219,7 +219,7 @@ def prefetcher(shards: ShardSet, window_shards: int | None) -> Prefetcher | NoPr
     if needed > config.max_bytes:
         reading = "a global order" if window_shards is None else f"windows of {window_shards} shards"
         raise AlexnetError(
-            f"{config.directory}: a cache of {config.max_bytes} bytes, but {reading} need {needed}; "
+            f"{config.home}: a cache of {config.max_bytes} bytes, but {reading} need {needed}; "
             "raise ALEXNET_CACHE_GIB, or read in windows of fewer shards"
         )
     # The window at hand counts as begun at its first sample, so a window ahead is what is fetched beside it.
