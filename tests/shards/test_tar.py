@@ -1,15 +1,17 @@
 """The header walk against the standard library's tarfile, on all it writes and on mutations of it."""
 
 import io
+import subprocess
 import tarfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet_shards.errors import FormatError
-from alexnet_shards.tar import END_OF_TAR, TarMember, member_bytes, walk_tar
+from alexnet_shards.tar import END_OF_TAR, TRAILING, TarMember, member_bytes, walk_tar
 
 
 def walk(content: bytes) -> list[TarMember]:
@@ -96,3 +98,56 @@ def test_a_mutated_tar_is_read_or_refused(data: st.DataObject) -> None:
         assert str(error).startswith("x.tar: ")
     else:
         assert all(member.offset + member.size <= len(content) for member in members)
+
+
+def test_archives_joined_end_to_end_are_read_on() -> None:
+    first, second = written([("a.jpg", b"x" * 700)], tarfile.GNU_FORMAT), written([("b.jpg", b"y")], tarfile.PAX_FORMAT)
+    names = [member.name for member in walk(first + second + first) if member.is_file]
+    assert names == ["a.jpg", "b.jpg", "a.jpg"]
+    found = walk(first + second)[2]
+    assert (first + second)[found.offset : found.offset + found.size] == b"y"
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 700, 3 << 20])
+def test_bytes_behind_the_end_mark_are_named_with_their_size(size: int) -> None:
+    content = member_bytes("a.jpg", b"x" * 700) + END_OF_TAR
+    junk = b"\x17" * size
+    last = walk(content + bytes(1 << 21) + junk)[-1]
+    assert (last.kind, last.is_file, last.size) == (TRAILING, False, size)
+    assert last.offset == len(content) + (1 << 21)
+    assert [member.name for member in walk(content + bytes(size))] == ["a.jpg"]
+
+
+def test_a_joined_archive_that_is_cut_is_loud() -> None:
+    first = member_bytes("a.jpg", b"x") + END_OF_TAR
+    with pytest.raises(FormatError, match="truncated"):
+        walk(first + member_bytes("b.jpg", b"x" * 700)[:-512])
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    subprocess.run(["mkfifo", tmp_path / "pipe"], check=True)
+    (tmp_path / "folder").mkdir()
+    subprocess.run(["tar", "-cf", tmp_path / "x.tar", "-C", tmp_path, "pipe", "folder", "-V", "label"], check=True)
+    kinds = [(member.kind, member.is_file) for member in walk((tmp_path / "x.tar").read_bytes())]
+    assert kinds == [("entry of type 'V'", False), ("pipe", False), ("folder", False)]
+
+
+@pytest.mark.parametrize("key", ["path", "size", "linkpath"])
+def test_a_global_header_that_names_every_member_is_refused(key: str) -> None:
+    header = tarfile.TarInfo.create_pax_global_header({key: "7"})
+    with pytest.raises(FormatError, match="all members one name or size"):
+        walk(header + END_OF_TAR)
+    assert walk(tarfile.TarInfo.create_pax_global_header({"comment": "by git"}) + END_OF_TAR) == []
+
+
+def test_a_pax_size_is_of_files_alone() -> None:
+    info = tarfile.TarInfo("folder")
+    info.type, info.pax_headers = tarfile.DIRTYPE, {"size": "512"}
+    content = info.tobuf(tarfile.PAX_FORMAT) + member_bytes("a.jpg", b"x") + END_OF_TAR
+    assert [member.name for member in walk(content)] == ["folder/", "a.jpg"]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_of_a_mebibyte(form: int) -> None:
+    with pytest.raises(FormatError, match="a name of 1,000,000 bytes"):
+        walk(written([("n" * 1_000_000, b"x")], form))
