@@ -6,8 +6,18 @@ with Stream(shards, StreamConfig(batch_size=256, seed=0)) as stream:
 """
 
 from alexnet_stream.batch import Batch
+from alexnet_stream.dataset import ShardDataset
 from alexnet_stream.remote import RemoteFileMissingError, file_beside, open_shards, open_split
 from alexnet_stream.stream import Stream, StreamConfig
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
-__all__ = ["Batch", "RemoteFileMissingError", "Stream", "StreamConfig", "file_beside", "open_shards", "open_split"]
+__all__ = [
+    "Batch",
+    "RemoteFileMissingError",
+    "ShardDataset",
+    "Stream",
+    "StreamConfig",
+    "file_beside",
+    "open_shards",
+    "open_split",
+]
