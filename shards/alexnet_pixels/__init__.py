@@ -5,9 +5,19 @@ Path("photo-256.jpg").write_bytes(converted.jpeg)  # as a shard holds it
 print(converted.kinds)  # what was unusual about the source, as ("cmyk", "gzip")
 """
 
-from alexnet_pixels.convert import FILTERS, Converted, PixelRecipe, convert
+from alexnet_pixels.convert import Converted, convert, shard_pixels
 from alexnet_pixels.decoder import decoder_facts, decoder_warning
+from alexnet_pixels.recipe import FILTERS, PixelRecipe
 from alexnet_pixels.sniff import BadImage
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
-__all__ = ["FILTERS", "BadImage", "Converted", "PixelRecipe", "convert", "decoder_facts", "decoder_warning"]
+__all__ = [
+    "FILTERS",
+    "BadImage",
+    "Converted",
+    "PixelRecipe",
+    "convert",
+    "decoder_facts",
+    "decoder_warning",
+    "shard_pixels",
+]

@@ -3,51 +3,20 @@
 import io
 import time
 import warnings
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import simplejpeg
 from PIL import Image
 
-from alexnet_pixels.sniff import DECODER_ERRORS, BadImage, image_kinds, open_image
+from alexnet_pixels.jpeg import decode_jpeg
+from alexnet_pixels.recipe import KERNELS, PixelRecipe
+from alexnet_pixels.rgb import decode_other, to_rgb
+from alexnet_pixels.sniff import DECODER_ERRORS, GZIP_MAGIC, BadImage, image_kinds, open_image
 from alexnet_shards.geometry import IMAGE_PX, centre_box
 
-# Pillow's kernels by what the recipe calls them, for shrinking and for enlarging. The released make-data used OpenCV's
-# INTER_AREA and INTER_CUBIC. Pillow's BOX takes or leaves whole pixels: against an exact area average it is at 36 dB
-# (median over real photos), HAMMING is at 45 dB, the nearest of Pillow's kernels.
-KERNELS = {
-    "area": (Image.Resampling.HAMMING, Image.Resampling.BICUBIC),
-    "lanczos": (Image.Resampling.LANCZOS, Image.Resampling.LANCZOS),
-    "bicubic": (Image.Resampling.BICUBIC, Image.Resampling.BICUBIC),
-    "bilinear": (Image.Resampling.BILINEAR, Image.Resampling.BILINEAR),
-}
-FILTERS = tuple(KERNELS)
-# 100 million pixels take 400 MB while they are decoded; the largest ImageNet photos have about 20 million.
-MAX_PIXELS = 100_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelRecipe:
-    """How pixels are made: resampling filter (one of FILTERS), JPEG quality and chroma subsampling, and a size bound."""
-
-    filter: str = "area"
-    quality: int = 95
-    subsampling: str = "4:2:0"
-    max_pixels: int = MAX_PIXELS
-
-    def as_dict(self) -> dict[str, Any]:
-        """The recipe as the manifest declares it, with the rules that are not options."""
-        down, up = KERNELS[self.filter]
-        return {
-            **asdict(self),
-            "side_px": IMAGE_PX,
-            "kernel_down": down.name.lower(),
-            "kernel_up": up.name.lower(),
-            "colour": "RGB before resizing; alpha dropped; EXIF orientation ignored",
-            "rounding": "longer side = floor(longer * 256 / shorter + 1/2)",
-            "crop": "offset = floor((longer - 256) / 2)",
-            "scaled_decode": "1/2, 1/4 or 1/8 where the shorter side stays at least 256",
-        }
+JPEG_FORMATS = ("JPEG", "MPO")  # MPO is a JPEG with other pictures behind it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +44,14 @@ def convert(source: bytes, recipe: PixelRecipe) -> Converted:
         try:
             image, content = open_image(source, recipe.max_pixels)
             width_px, height_px = image.size
-            kinds = image_kinds(image, content, packed=content is not source)
-            rgb, scale = _decode_rgb(image)
+            kinds = image_kinds(image, content, packed=source.startswith(GZIP_MAGIC))
+            if image.format in JPEG_FORMATS:
+                pixels, scale, found = decode_jpeg(image, content, recipe.keep_truncated)
+                kinds = tuple(sorted({*kinds, *found}))
+            else:
+                pixels, scale = decode_other(image), 1
+                width_px, height_px = pixels.size  # a TIFF is turned as it says
+            rgb = to_rgb(pixels)
             decoded = time.perf_counter()
             centre = _resize_centre(rgb, (width_px, height_px), scale, recipe)
             resized = time.perf_counter()
@@ -95,16 +70,14 @@ def convert(source: bytes, recipe: PixelRecipe) -> Converted:
     )
 
 
-def _decode_rgb(image: Image.Image) -> tuple[Image.Image, int]:
-    """Whole image in RGB, at 1/scale of its size where libjpeg can leave out what is not needed."""
-    width_px, scale = image.width, 1
-    drafted = image.draft(None, (IMAGE_PX, IMAGE_PX)) if image.format == "JPEG" else None
-    if drafted is not None:
-        scale = round(width_px / drafted[1][2])
-    image.load()
-    if image.mode.startswith("I"):  # I;16, or I in older releases; Pillow's own conversion clips 16-bit grey at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return (image if image.mode == "RGB" else image.convert("RGB")), scale
+def shard_pixels(source: bytes, recipe: PixelRecipe) -> npt.NDArray[np.uint8]:
+    """(256, 256, 3) uint8 RGB of `source`: what the stream yields of the shard that `convert` would fill, bit by bit.
+
+    The JPEG that a shard holds is made and decoded again, as all that a network was trained on went through it: at
+    quality 95 it moves a pixel by one or two grey levels. Raises BadImage as `convert` does.
+    """
+    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(convert(source, recipe).jpeg, "RGB")
+    return pixels
 
 
 def _resize_centre(rgb: Image.Image, size_px: tuple[int, int], scale: int, recipe: PixelRecipe) -> Image.Image:
@@ -112,7 +85,7 @@ def _resize_centre(rgb: Image.Image, size_px: tuple[int, int], scale: int, recip
     kernel = down if min(size_px) > IMAGE_PX else up
     left, top, right, bottom = (edge / scale for edge in centre_box(*size_px))
     box = (left, top, min(right, rgb.width), min(bottom, rgb.height))
-    return rgb.resize((IMAGE_PX, IMAGE_PX), kernel, box=box)
+    return rgb.resize((IMAGE_PX, IMAGE_PX), kernel, box=box).convert("RGB")
 
 
 def _encode(centre: Image.Image, recipe: PixelRecipe) -> bytes:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from alexnet_pixels.convert import FILTERS, KERNELS, PixelRecipe, convert
+from alexnet_pixels.convert import convert
+from alexnet_pixels.recipe import FILTERS, KERNELS, PixelRecipe
 from alexnet_pixels.sniff import BadImage
 from alexnet_prep.archive import SourceReader
 from alexnet_prep.imagenet import read_official_split
