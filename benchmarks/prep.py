@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet_pixels.convert import PixelRecipe, convert
+from alexnet_pixels.convert import convert
 from alexnet_pixels.decoder import decoder_facts
+from alexnet_pixels.recipe import PixelRecipe
 from alexnet_pixels.sniff import BadImage
 from alexnet_prep.archive import LOCATION_DTYPE, SourceReader
 from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar, build_shard

@@ -109,6 +109,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @click.option("--quality", type=click.IntRange(1, 100), default=95, help="JPEG quality of the 256x256 images.")
 @click.option("--filter", "filter_name", type=click.Choice(FILTERS), default=FILTERS[0], help="Resampling filter.")
 @click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), default="4:2:0", help="JPEG chroma.")
+@click.option("--keep-truncated", is_flag=True, help="Keep JPEGs of which a part is missing, grey where it is.")
 @click.option(
     "--labels",
     type=click.Choice(["devkit", "wnid"]),
@@ -123,9 +124,13 @@ def shards(**options: Any) -> None:
     console = Console(stderr=True)
     console.print(decoder_line(), highlight=False)
     as_json = options.pop("as_json")
-    recipe = PixelRecipe(
-        filter=options.pop("filter_name"), quality=options.pop("quality"), subsampling=options.pop("subsampling")
-    )
+    names = {
+        "filter_name": "filter",
+        "quality": "quality",
+        "subsampling": "subsampling",
+        "keep_truncated": "keep_truncated",
+    }
+    recipe = PixelRecipe(**{name: options.pop(option) for option, name in names.items()})
     options["workers"] = options["workers"] or available_cpus()
     options["label_order"] = options.pop("labels")
     reports = make_shards(ShardsRequest(recipe=recipe, **options), RunProgress(console))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,6 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int
         manifest = load_manifest(manifest_path(out, split))
         if not manifest.recipe:
             raise RunError(f"{out}: {split} was not made by alexnet-prep shards; repair it where it was made")
-        options = {field.name: manifest.recipe[field.name] for field in fields(PixelRecipe)}
         yield ShardsRequest(
             source=source,
             out=out,
@@ -186,6 +185,6 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int
             workers=workers,
             seed=manifest.seed,
             label_order=manifest.label_order,
-            recipe=PixelRecipe(**options),
+            recipe=PixelRecipe.from_dict(manifest.recipe),
             hang_seconds=HANG_SECONDS,
         )

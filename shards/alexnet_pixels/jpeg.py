@@ -23,6 +23,7 @@ ARITHMETIC_FRAMES = (0xC9, 0xCA)
 UNWRITTEN_ZEROS = 256
 NOISES = tuple(bytes([level]) * 4096 for level in (0x5A, 0xA5))
 CELL_PX = 8
+NOTHING_LEFT = 0.99
 # What libjpeg makes of a block without data: no light and no colour, so mid-grey; 127 where CMYK is inverted.
 EMPTY_LEVELS = (127, 128)
 
@@ -39,13 +40,13 @@ def decode_jpeg(image: Image.Image, content: bytes, keep_truncated: bool) -> tup
     pixels, complaint = _decode_strictly(image, content, scale)
     if complaint is None and not arithmetic:
         return (pixels or _decode_leniently(content, scale)), scale, ()
-    lenient = _decode_leniently(content, scale)
+    lenient = _decode_leniently(content + END_OF_IMAGE, scale)
     missing = _missing(image, content, complaint)
     if missing is None and arithmetic:
         missing = _unread_share(content)
     if missing is None:
         return lenient, scale, () if complaint is None else ("warned",)
-    if missing == 1 or not keep_truncated:
+    if missing > NOTHING_LEFT or not keep_truncated:
         raise BadImage(_reason(missing, content.count(START_OF_SCAN) if "progressive" in image.info else 1))
     return lenient, scale, ("truncated",)
 
@@ -74,9 +75,9 @@ def _decode_strictly(image: Image.Image, content: bytes, scale: int) -> tuple[Im
 
 
 def _decode_leniently(content: bytes, scale: int) -> Image.Image:
-    """The pixels as Pillow has them, which says nothing of warnings; the end mark may be missing."""
-    again = Image.open(io.BytesIO(content + END_OF_IMAGE), formats=("JPEG",))
-    again.decodermaxblock = len(content) + len(END_OF_IMAGE)  # type: ignore[attr-defined]  arithmetic coding wants it whole
+    """The pixels as Pillow has them, which says nothing of warnings."""
+    again = Image.open(io.BytesIO(content), formats=("JPEG",))
+    again.decodermaxblock = len(content)  # all at once: libjpeg cannot wait for more where the coding is arithmetic
     if scale > 1:
         again.draft(None, (IMAGE_PX, IMAGE_PX))
     again.load()
@@ -90,7 +91,7 @@ def _missing(image: Image.Image, content: bytes, complaint: str | None) -> float
         _, complaint = _decode_strictly(image, content + END_OF_IMAGE, 1)
     if complaint is None or ONLY_EXTRA_BYTES.search(complaint):
         return None
-    share = _empty_share(np.asarray(_decode_leniently(content, 1)))
+    share = _empty_share(np.asarray(_decode_leniently(content + END_OF_IMAGE, 1)))
     return share if share or DATA_END_EARLY.search(complaint) else None
 
 
@@ -102,16 +103,14 @@ def _unread_share(content: bytes) -> float | None:
     """
     end = content.rfind(END_OF_IMAGE)
     whole = content[: end if end >= 0 else len(content)] + bytes(UNWRITTEN_ZEROS)
-    first, second = (np.asarray(_decode_leniently(whole + noise, 1)) for noise in NOISES)
-    differs = first != second
-    differs = differs.any(2) if differs.ndim == 3 else differs
+    first, second = (np.asarray(_decode_leniently(whole + noise + END_OF_IMAGE, 1)) for noise in NOISES)
+    differs = (first != second).reshape(*first.shape[:2], -1).any(2)
     return float(differs.mean()) or None
 
 
 def _empty_share(pixels: npt.NDArray[np.uint8]) -> float:
     """The share of the cells of 8x8 pixels of (H, W) or (H, W, C) uint8 that are flat mid-grey."""
-    empty = np.isin(pixels, EMPTY_LEVELS)
-    empty = empty.all(2) if empty.ndim == 3 else empty
+    empty = np.isin(pixels, EMPTY_LEVELS).reshape(*pixels.shape[:2], -1).all(2)
     rows, columns = (max(1, side // CELL_PX) for side in empty.shape)
     cells = empty[: rows * CELL_PX, : columns * CELL_PX]
     tall = np.logical_and.reduceat(cells, np.arange(rows) * CELL_PX, axis=0)
@@ -119,11 +118,12 @@ def _empty_share(pixels: npt.NDArray[np.uint8]) -> float:
 
 
 def _reason(missing: float, scans: int) -> str:
-    if not missing:
-        where = f"in scan {scans}: finer details are missing" if scans > 1 else "or are damaged in the middle"
-        return f"the data end early, {where}"
-    share = f"{missing:.0%}" if missing >= 0.005 else "under 1%"
-    return f"the data end early: {share} of the picture is missing"
+    if missing:
+        share = f"{missing:.0%}" if missing >= 0.005 else "under 1%"
+        return f"truncated JPEG: {share} of the picture is missing"
+    if scans > 1:
+        return f"truncated JPEG: its data end in scan {scans}, finer details are missing"
+    return "truncated JPEG, or one damaged in the middle: its data end early"
 
 
 def _frame_marker(content: bytes) -> int:

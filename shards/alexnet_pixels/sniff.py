@@ -5,9 +5,8 @@ import re
 import struct
 import zlib
 
-# The plugins of the formats below; Pillow would look for them among all it has, one of which starts Ghostscript.
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, features
-from PIL import UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+# TIFF's and WebP's plugins are named, as Pillow would look for them among all it has.
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features  # noqa: F401
 
 from alexnet_pixels.png import picture_chunks
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet_pixels.convert import PixelRecipe, convert
+from alexnet_pixels.convert import convert
+from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep import build
 from alexnet_prep.archive import LOCATION_DTYPE, SourceReader
 from alexnet_prep.build import NO_IMAGE, STAGES, BuildSetup, ShardJob, build_shard, finished_shard

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet_pixels.convert import PixelRecipe
+from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
 from alexnet_prep.worker import worker_main, write_failure

@@ -10,7 +10,8 @@ from PIL import Image
 from alexnet_network.classifier import Classifier
 from alexnet_network.input import DeviceStats
 from alexnet_network.model import AlexNet
-from alexnet_pixels.convert import PixelRecipe, convert
+from alexnet_pixels.convert import convert
+from alexnet_pixels.recipe import PixelRecipe
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ClassFact
 from alexnet_shards.stats import Stats
