@@ -104,13 +104,14 @@ def _unread_share(content: bytes) -> float | None:
     end = content.rfind(END_OF_IMAGE)
     whole = content[: end if end >= 0 else len(content)] + bytes(UNWRITTEN_ZEROS)
     first, second = (np.asarray(_decode_leniently(whole + noise + END_OF_IMAGE, 1)) for noise in NOISES)
-    differs = (first != second).reshape(*first.shape[:2], -1).any(2)
-    return float(differs.mean()) or None
+    unequal: npt.NDArray[np.bool_] = np.not_equal(first, second)
+    return float(unequal.reshape(*first.shape[:2], -1).any(2).mean()) or None
 
 
 def _empty_share(pixels: npt.NDArray[np.uint8]) -> float:
     """The share of the cells of 8x8 pixels of (H, W) or (H, W, C) uint8 that are flat mid-grey."""
-    empty = np.isin(pixels, EMPTY_LEVELS).reshape(*pixels.shape[:2], -1).all(2)
+    flat: npt.NDArray[np.bool_] = np.isin(pixels, EMPTY_LEVELS)
+    empty = flat.reshape(*pixels.shape[:2], -1).all(2)
     rows, columns = (max(1, side // CELL_PX) for side in empty.shape)
     cells = empty[: rows * CELL_PX, : columns * CELL_PX]
     tall = np.logical_and.reduceat(cells, np.arange(rows) * CELL_PX, axis=0)

@@ -162,7 +162,7 @@ def test_nothing_at_all_is_dropped_even_where_truncated_ones_are_kept(photo: Any
 
 
 def test_the_cases_of_half_files(data_dir: Path) -> None:
-    found = {}
+    found: dict[str, Any] = {}
     with tarfile.open(data_dir.parent / "cases" / "ingest" / "jpeg-half.tar") as archive:
         for member in archive:
             file = archive.extractfile(member)

@@ -258,9 +258,14 @@ def test_bombs_are_refused_by_their_headers_before_memory_is_asked_for(photo_byt
 
 def test_other_plugins_are_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     # An EPS starts Ghostscript, others parse more than is needed; only the format that the content begins as is opened.
-    asked = []
+    asked: list[Any] = []
     opened = Image.open
-    monkeypatch.setattr(Image, "open", lambda file, formats: asked.append(formats) or opened(file, formats=formats))
+
+    def open_noting(file: Any, formats: Any) -> Image.Image:
+        asked.append(formats)
+        return opened(file, formats=formats)
+
+    monkeypatch.setattr(Image, "open", open_noting)
     for content in (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         b"\x00\x00\x01\x00",
