@@ -16,7 +16,7 @@ from alexnet_drawn.errors import DrawError
 from alexnet_drawn.shots import SamplePlan, Shot, plan_sample, render_shot
 from alexnet_drawn.tarwrite import directory_header, end_tar, file_header, write_member
 from alexnet_shards.editions import EDITIONS
-from alexnet_shards.files import atomic_file, write_atomic
+from alexnet_shards.files import atomic_file, worded, write_atomic
 from alexnet_shards.processes import worker_pool
 
 FACTS_NAME = "sample.json"
@@ -80,7 +80,7 @@ def draw_source(request: SampleRequest, progress: Progress) -> SampleFacts:
     """
     _check(request)
     plan = plan_sample(request.identity())
-    try:
+    with worded(request.directory):
         request.directory.mkdir(parents=True, exist_ok=True)
         there = _facts_there(request)
         if there is not None:
@@ -91,9 +91,6 @@ def draw_source(request: SampleRequest, progress: Progress) -> SampleFacts:
         facts = _facts(request, plan)
         stored = {name: value for name, value in facts.as_json().items() if name not in ("directory", "reused")}
         _write_facts(request, {**stored, "complete": True})
-    except OSError as error:
-        where = error.filename or request.directory
-        raise DrawError(f"{where}: {error.strerror or error}; expected a directory with room to write in") from error
     return facts
 
 

@@ -1,16 +1,15 @@
 """The output directory of a run: its lock, the plan it is bound to, and the room it needs."""
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from alexnet_prep.errors import RunError
-from alexnet_shards.files import TEMPORARY_SUFFIX, write_atomic
+from alexnet_shards.files import TEMPORARY_SUFFIX, own_directory, worded, write_atomic
+from alexnet_shards.locks import LockHeldError, owned
 from alexnet_shards.manifest import BUILD_DIRECTORY
 
 LOCK_NAME = ".lock"
@@ -21,28 +20,18 @@ PLAN_NAME = "plan.json"
 def locked_directory(out: Path) -> Iterator[None]:
     """Own `out` (made where missing) while the block runs; the kernel frees the lock when its owner dies.
 
-    Raises RunError where another process owns it or it cannot be written.
+    Raises RunError where another process owns it, FileError where it cannot be written.
     """
-    try:
+    with worded(out):
         out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise RunError(
-            f"{out}: cannot be written ({error.strerror}); expected a directory of yours for the shards"
-        ) from error
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "?"
+            held.enter_context(owned(out / LOCK_NAME))
+        except LockHeldError as error:
             raise RunError(
-                f"{out}: alexnet-prep process {owner} is at work there; wait until it ends, or take another --out"
+                f"{out}: alexnet-prep process {error.owner} is at work there; wait until it ends, or take another --out"
             ) from error
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def bind_plan(out: Path, split: str, facts: dict[str, Any]) -> Path:
@@ -50,8 +39,7 @@ def bind_plan(out: Path, split: str, facts: dict[str, Any]) -> Path:
 
     The first run writes `facts`; a later one must bring the same. Raises RunError with the field that differs.
     """
-    directory = out / BUILD_DIRECTORY / split
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = own_directory(own_directory(out / BUILD_DIRECTORY) / split)
     path = directory / PLAN_NAME
     try:
         bound = json.loads(path.read_bytes())

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alexnet_prep.errors import RunError
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
 from alexnet_prep.samples import SampleError, decode_sample
 from alexnet_shards.errors import FormatError
+from alexnet_shards.files import output_path, worded
 from alexnet_shards.index import IndexRows
 from alexnet_shards.processes import worker_pool
 from alexnet_shards.shardset import ShardSet, open_shards
@@ -53,19 +53,19 @@ def compute_stats(patterns: Sequence[str], out: Path, workers: int, progress: Pr
     """Compute the statistics of the shards that `patterns` name with `workers` processes and save them at `out`.
 
     `progress(done, total)` counts samples. The result is the same to the last bit for any number of workers. Raises
-    FormatError or PatternError for shards that cannot be used, naming shard and key of a bad sample.
+    FormatError or PatternError for shards that cannot be used, naming shard and key of a bad sample, and FileError where
+    `out` cannot be written.
     """
+    target = output_path(out)
     shards = open_shards(patterns)
     moments = NO_MOMENTS
     for part in _run(shards, workers):
         moments = moments.merge(part)
         progress(moments.images, shards.num_samples)
     stats = moments.to_stats(shards.fingerprint)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_stats(out, stats)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    with worded(out):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    save_stats(target, stats)
     return stats
 
 

@@ -1,14 +1,12 @@
 """The process that builds shards: takes jobs from a pipe, says which image it is at, answers with the sidecar."""
 
-import errno
 import os
 import signal
 from multiprocessing.connection import Connection
 
 from alexnet_prep.archive import SourceReader
 from alexnet_prep.build import NO_IMAGE, BuildSetup, ShardJob, build_shard, finished_shard
-from alexnet_prep.errors import RunError
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, file_error
 from alexnet_shards.processes import die_with_parent
 
 
@@ -52,13 +50,4 @@ def _answer(
     except AlexnetError as error:
         return ("failed", str(error))
     except OSError as error:
-        return ("failed", str(write_failure(error, setup)))
-
-
-def write_failure(error: OSError, setup: BuildSetup) -> RunError:
-    """The line for an output that could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(
-            f"{setup.out}: the disk is full; free space and start the same command again, it goes on from here"
-        )
-    return RunError(f"{setup.out}: cannot be written ({error.strerror}); check the directory, then start again")
+        return ("failed", str(file_error(setup.out, error)))

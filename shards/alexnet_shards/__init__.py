@@ -26,6 +26,7 @@ __all__ = [
     "index",
     "load_manifest",
     "load_stats",
+    "locks",
     "manifest",
     "native",
     "open_shards",

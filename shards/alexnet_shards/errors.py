@@ -1,5 +1,8 @@
 """Failures a user can act on."""
 
+import errno
+from pathlib import Path
+
 
 class AlexnetError(Exception):
     """A failure the user can act on: its text is one line of where, found, expected, what to do.
@@ -18,3 +21,36 @@ class FormatError(AlexnetError):
 
 class WorkerError(AlexnetError):
     """A worker process that was killed."""
+
+
+class FileError(AlexnetError):
+    """A file that the system does not let be written, locked or read; made by `file_error`."""
+
+
+# What happened and what to do, for what a user can mend; anything else is said in the system's words.
+WORDS = {
+    errno.ENOSPC: ("the disk is full", "free space, then start the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free space of yours, then start the same command again"),
+    errno.EROFS: ("the file system is read-only", "name a place that can be written"),
+    errno.EACCES: ("permission denied", "check the rights of it and its folders, or name another place"),
+    errno.EPERM: ("not permitted", "check the owner of it and its folders, or name another place"),
+    errno.EIO: ("input/output error", "check the disk or its network, then start the same command again"),
+    errno.ESTALE: ("stale file handle", "its network file system was changed meanwhile; start the same command again"),
+    errno.ENAMETOOLONG: ("the name is too long", "take a shorter one"),
+    errno.ENOENT: ("no such file or folder", "check the path"),
+    errno.EEXIST: ("something else stands there", "move it away, or name another place"),
+    errno.ENOTDIR: ("a part of the path is no folder", "check the path"),
+    errno.EISDIR: ("it is a folder", "name a file"),
+    errno.ELOOP: ("a link stands there, or links lead in a circle", "remove the link, or name another place"),
+    errno.EFBIG: ("the file is larger than allowed", "raise ulimit -f, or name another file system"),
+    errno.EMFILE: ("too many open files", "raise ulimit -n, or take fewer --workers"),
+    errno.ENFILE: ("too many open files on this machine", "end other programs, then start the same command again"),
+    errno.ENOMEM: ("no memory is left", "end other programs, or take fewer --workers"),
+}
+
+
+def file_error(path: Path | str, error: OSError, attempt: str = "written") -> FileError:
+    """The line for an OSError at `path`, in the same words everywhere: "PATH: cannot be written (the disk is full); …"."""
+    said = error.strerror or str(error) or type(error).__name__
+    what, advice = WORDS.get(error.errno or 0, (said, "check it and its file system"))
+    return FileError(f"{path}: cannot be {attempt} ({what}); {advice}")

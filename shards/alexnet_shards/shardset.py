@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from alexnet_shards.adopt import adopt_shards
 from alexnet_shards.errors import FormatError
-from alexnet_shards.files import locked
 from alexnet_shards.index import IndexRows, load_index
+from alexnet_shards.locks import locked
 from alexnet_shards.manifest import (
     ClassFact,
     Manifest,

@@ -17,6 +17,7 @@ from alexnet_drawn.errors import DrawError
 from alexnet_drawn.odd import UNDECODABLE
 from alexnet_drawn.sample import SampleFacts, SampleRequest, draw_source
 from alexnet_prep.devkit import read_devkit
+from alexnet_shards.errors import FileError
 
 Files = dict[str, bytes]
 SIZES: dict[str, Any] = {"classes": 4, "train_per_class": 12, "val_per_class": 5, "test_per_class": 3, "seed": 11}
@@ -279,5 +280,5 @@ def test_sizes_that_cannot_be_drawn_are_refused(change: dict[str, Any], tmp_path
 
 def test_a_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DrawError, match="expected a directory with room"):
+    with pytest.raises(FileError, match="cannot be written .a part of the path is no folder"):
         draw_source(SampleRequest(directory=tmp_path / "file" / "below", **SIZES), silent)

@@ -264,7 +264,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
 def test_a_read_only_directory_is_one_line(small_source: Any, small_disk: Path, prep: Any) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     done = prep("shards", "--source", small_source.directory, "--out", small_disk / "out", status=1)
-    assert "cannot be written (Read-only file system)" in done.stderr
+    assert "cannot be written (the file system is read-only)" in done.stderr
 
 
 def test_two_runs_on_one_directory(small_source: Any, tmp_path: Path, prep: Any) -> None:
@@ -275,7 +275,7 @@ def test_two_runs_on_one_directory(small_source: Any, tmp_path: Path, prep: Any)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         done = prep("shards", "--source", small_source.directory, "--out", tmp_path / "out", status=1)
-        assert f"process {process.pid} is at work there" in done.stderr
+        assert f"process {process.pid} on " in done.stderr
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert process.wait(120) == 0

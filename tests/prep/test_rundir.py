@@ -12,6 +12,7 @@ import pytest
 
 from alexnet_prep.errors import RunError
 from alexnet_prep.rundir import bind_plan, check_space, first_difference, locked_directory, remove_temporaries
+from alexnet_shards.errors import FileError
 
 OWNER = """
 import sys, time
@@ -27,7 +28,7 @@ def test_the_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "locked\n"
-        with pytest.raises(RunError, match=f"process {owner.pid} is at work there"), locked_directory(tmp_path):
+        with pytest.raises(RunError, match=f"process {owner.pid} on .* is at work there"), locked_directory(tmp_path):
             pass
         owner.send_signal(signal.SIGKILL)
         owner.wait()
@@ -36,19 +37,38 @@ def test_the_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("")
-    with pytest.raises(RunError, match="cannot be written"), locked_directory(tmp_path / "out"):
+    (tmp_path / "out").touch()
+    with pytest.raises(FileError, match="cannot be written"), locked_directory(tmp_path / "out"):
         pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; test_pipeline mounts a read-only directory")
 def test_a_read_only_directory_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
-    with pytest.raises(RunError, match="cannot be written"), locked_directory(tmp_path / "out"):
+    with pytest.raises(FileError, match="cannot be written"), locked_directory(tmp_path / "out"):
         pass
 
 
 FACTS: dict[str, Any] = {"seed": 1, "recipe": {"quality": 95, "filter": "area"}, "source": {"a.tar": [10, 20]}}
+
+
+def test_a_stranger_s_links_lead_nowhere(tmp_path: Path) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    out.mkdir()
+    victim.write_bytes(b"precious")
+    (out / ".lock").symlink_to(victim)
+    with pytest.raises(FileError, match=r"\.lock: cannot be locked \(a link stands there"), locked_directory(out):
+        pass
+    (out / ".lock").unlink()
+    (out / ".lock").hardlink_to(victim)
+    with pytest.raises(FileError, match=r"\.lock: is no file, or has other names elsewhere"), locked_directory(out):
+        pass
+    assert victim.read_bytes() == b"precious"
+    (tmp_path / "elsewhere").mkdir()
+    (out / ".build").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileError, match=r"\.build: is a link to .*elsewhere"):
+        bind_plan(out, "train", FACTS)
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_plan_binds_its_directory(tmp_path: Path) -> None:

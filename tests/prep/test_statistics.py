@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from alexnet_prep.statistics import PUBLISHED, angles_degrees, comparison, compute_stats
-from alexnet_shards.errors import FormatError, PatternError
+from alexnet_shards.errors import FileError, FormatError, PatternError
 from alexnet_shards.manifest import load_manifest
 from alexnet_shards.stats import load_stats
 
@@ -56,6 +57,16 @@ def test_statistics_equal_numpy_over_all_pixels(sharded: Path, tmp_path: Path) -
     np.testing.assert_allclose(stats.rgb_mean, pixels.mean(axis=0), atol=0.02)
     np.testing.assert_allclose(stats.covariance, np.cov(pixels.T, bias=True), rtol=1e-3)
     assert stats.fingerprint == load_manifest(sharded / "train.manifest.json").fingerprint()
+
+
+def test_an_output_that_is_no_file_is_refused_and_a_link_followed(sharded: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(FileError, match="fifo: is a device, a pipe or a socket"):
+        compute_stats([str(sharded / "train-000.tar")], tmp_path / "fifo", 1, ignore)
+    (tmp_path / "link").symlink_to("real.npz")
+    compute_stats([str(sharded / "train-000.tar")], tmp_path / "link", 1, ignore)
+    assert (tmp_path / "link").is_symlink()
+    assert load_stats(tmp_path / "real.npz").images == 15
 
 
 def test_the_same_file_for_any_number_of_workers(

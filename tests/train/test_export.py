@@ -1,6 +1,8 @@
 """Exported networks give the checkpoint's outputs: ONNX in onnxruntime, safetensors, torchvision's layers."""
 
 import json
+import os
+import stat
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,28 @@ def test_halved_outputs_become_halved_weights(dropout_at: str) -> None:
     network.load_state_dict(to_torchvision(model))
     x = images()[:1] / 57.4
     torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-6)
+
+
+def test_the_checkpoint_and_what_is_no_file_stay_as_they_are(tmp_path: Path) -> None:
+    path, _ = checkpoint(tmp_path / "a.pt", load_recipe("demo", ["width=0.125", "num_classes=10"]))
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    os.mkfifo(tmp_path / "fifo")
+    for out, words in (
+        (path, "a.pt: is the input .*a.pt and would be overwritten"),
+        (tmp_path / "link", "link: is the input .*a.pt and would be overwritten"),
+        (tmp_path / "fifo", "fifo: is a device, a pipe or a socket; name a file"),
+        (tmp_path, ": is a folder; name a file"),
+    ):
+        with pytest.raises(AlexnetError, match=words):
+            export(path, "safetensors", out)
+    assert path.read_bytes() == before
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("real")
+    export(path, "safetensors", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").stat().st_size > 1000
 
 
 def test_other_networks_do_not_fit_torchvision() -> None:

@@ -100,6 +100,15 @@ def test_torchvision(shards: str, tmp_path: Path, images_nhwc: npt.NDArray[np.ui
     assert_same_probabilities(out, images_nhwc, logits, wnids)
 
 
+def test_the_weights_are_not_overwritten(shards: str, tmp_path: Path) -> None:
+    path = tmp_path / "alexnet.pth"
+    path.write_bytes(b"precious")
+    done = run("--from", "torchvision", "--weights", path, "--shards", shards, "--out", path, "--json")
+    assert done.exit_code == 1
+    assert f"error: {path}: is the input {path} and would be overwritten; name another file" in done.output
+    assert path.read_bytes() == b"precious"
+
+
 def caffe_blobs() -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     rng = np.random.default_rng(7)
     blobs = {}

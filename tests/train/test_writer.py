@@ -1,5 +1,7 @@
 """Checkpoints in the background: whole, in order, of the moment they were asked for, and a failure is told."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FileError
 from alexnet_train import writer as module
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_train.writer import CheckpointWriter, link_best, snapshot
@@ -59,10 +61,30 @@ def test_a_failure_is_told_with_the_checkpoint_that_is_left(
         writer.wait()
         monkeypatch.setattr(module, "save_checkpoint", fail)
         writer.save(content(2, torch.ones(3)))
-        with pytest.raises(AlexnetError, match=r"could not be written \(.*\); .*step-00000001.pt is whole"):
+        with pytest.raises(AlexnetError, match=r"cannot be written \(.*\).*; .*step-00000001.pt is whole"):
             writer.wait()
         writer.wait()  # told once
     assert load_checkpoint(tmp_path / "step-00000001.pt")["step"] == 1
+
+
+def test_a_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "checkpoints").symlink_to("elsewhere")
+    writer = CheckpointWriter(tmp_path / "checkpoints", 2)
+    with pytest.raises(FileError, match="checkpoints: is a link to elsewhere"), writer:
+        pass
+
+
+def test_without_hard_links_best_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with CheckpointWriter(tmp_path, 2) as writer:
+        for step in range(1, 6):
+            writer.save(content(step, torch.full((3,), float(step))), best=step in (2, 3))
+    assert load_checkpoint(tmp_path / "best.pt")["step"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "step-00000004.pt", "step-00000005.pt"]
 
 
 def test_best_is_linked_where_a_kill_came_between(tmp_path: Path) -> None:

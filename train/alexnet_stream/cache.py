@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Self
 import fsspec
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.files import locked
+from alexnet_shards.locks import locked
 from alexnet_shards.manifest import ShardFact
 from alexnet_shards.native import cache_home
 

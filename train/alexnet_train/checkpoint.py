@@ -1,6 +1,5 @@
 """Checkpoints: whole or absent files, checked byte by byte when read, loaded without running any code in them."""
 
-import os
 import pickle
 import re
 import zipfile
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from alexnet_shards.errors import FormatError
-from alexnet_shards.files import TEMPORARY_SUFFIX, atomic_file, sync_directory
+from alexnet_shards.files import atomic_file
 
 FORMAT = "alexnet-checkpoint"
 VERSION = 2
@@ -63,12 +62,3 @@ def remove_old_checkpoints(directory: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for path in list_checkpoints(directory)[:-keep]:
         path.unlink(missing_ok=True)
-
-
-def link_atomic(path: Path, name: Path) -> None:
-    """Make `name` another name of the file at `path`, replacing what it named; it outlives the removal of `path`."""
-    temporary = name.with_name(name.name + TEMPORARY_SUFFIX)
-    temporary.unlink(missing_ok=True)
-    os.link(path, temporary)
-    temporary.replace(name)
-    sync_directory(name.parent)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alexnet_network import AlexNet, ModelConfig
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.files import write_atomic
+from alexnet_shards.files import output_path, write_atomic
 from alexnet_shards.geometry import CROP_PX
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.evaluate import classifier_of
@@ -48,15 +48,16 @@ TORCHVISION_MODEL: dict[str, Any] = {
 def export(checkpoint: Path, to: str, out: Path) -> dict[str, Any]:
     """Write the network of `checkpoint` to `out` in the format `to`; what was written, for printing.
 
-    Raises AlexnetError where the checkpoint cannot be read, the format needs a package that is not installed, or the
-    network is not one that the format can hold.
+    Raises AlexnetError where the checkpoint cannot be read, `out` is the checkpoint or no place for a file, the format
+    needs a package that is not installed, or the network is not one that the format can hold.
     """
+    target = output_path(out, [checkpoint])
     content = load_checkpoint(checkpoint)
     classifier = classifier_of(content, str(checkpoint), torch.device("cpu"))
     model = classifier.model
     if not isinstance(model, AlexNet):
         raise TypeError(f"{type(model)}; expected AlexNet")
-    write_atomic(out, WRITERS[to](model.eval(), content))
+    write_atomic(target, WRITERS[to](model.eval(), content))
     return {"checkpoint": str(checkpoint), "to": to, "out": str(out), "bytes": out.stat().st_size}
 
 

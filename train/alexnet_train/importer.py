@@ -19,6 +19,7 @@ from torch import Tensor
 
 from alexnet_network import FEATURE_MAP_PX, LAYERS, AlexNet, DeviceStats, read_caffemodel, read_npy
 from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.files import output_path
 from alexnet_shards.geometry import CROP_PX
 from alexnet_shards.manifest import ClassFact
 from alexnet_stream import open_shards
@@ -43,8 +44,9 @@ def import_weights(kind: str, weights: Path, shards: Sequence[str], out: Path) -
     """Write the checkpoint `out` of the published `weights` of `kind` (SOURCES); what was written, for printing.
 
     The outputs are put into the class order of `shards`, of which only the class list is read. Raises AlexnetError where
-    those are not the classes of ILSVRC-2012, and FormatError where the file is not that network's.
+    those are not the classes of ILSVRC-2012 or `out` is `weights`, and FormatError where the file is not that network's.
     """
+    target = output_path(out, [weights])
     classes = open_shards(shards).classes
     order = output_order(classes, str(shards[0]))
     layers = torchvision_layers(weights) if kind == "torchvision" else caffe_layers(weights)
@@ -61,7 +63,7 @@ def import_weights(kind: str, weights: Path, shards: Sequence[str], out: Path) -
         "step": 0,
         "epoch": 0,
     }
-    save_checkpoint(out, content)
+    save_checkpoint(target, content)
     return {"weights": str(weights), "from": kind, "checkpoint": str(out), "recipe": recipe.name}
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from alexnet_shards.files import write_atomic
+from alexnet_shards.files import append_bytes, write_atomic
 from alexnet_shards.manifest import ClassFact
 from alexnet_train.distributed import World
 
@@ -137,8 +137,7 @@ class MetricsLog:
     def write(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
         """Append one line; it is with the operating system when this returns."""
         if self._enabled:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"kind": kind, "step": step, **record}) + "\n")
+            append_bytes(self._path, json.dumps({"kind": kind, "step": step, **record}).encode() + b"\n")
 
     def read(self) -> list[dict[str, Any]]:
         """The records so far."""

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import torch
 
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FileError
+from alexnet_shards.files import link_or_copy, own_directory
 from alexnet_train.checkpoint import (
     checkpoint_path,
-    link_atomic,
     list_checkpoints,
     remove_old_checkpoints,
     save_checkpoint,
@@ -29,6 +29,7 @@ class CheckpointWriter:
         self._under_way: Future[None] | None = None
 
     def __enter__(self) -> Self:
+        own_directory(self._directory)
         return self
 
     def __exit__(
@@ -56,21 +57,18 @@ class CheckpointWriter:
             return
         try:
             pending.result()
-        # torch reports a full disk by RuntimeError, from below its own writer.
-        except (OSError, RuntimeError) as error:
+        except (FileError, OSError, RuntimeError) as error:
             whole = list_checkpoints(self._directory)
-            left = f"{whole[-1]} is whole" if whole else "there is none before it"
+            left = f"{whole[-1]} is whole, the run goes on from there" if whole else "there is no checkpoint before it"
             reason = str(error).partition("\n")[0]
-            raise AlexnetError(
-                f"{self._directory}: a checkpoint could not be written ({reason}); {left}; "
-                "make room and start again to go on from there"
-            ) from error
+            line = str(error) if isinstance(error, FileError) else f"{self._directory}: cannot be written ({reason})"
+            raise AlexnetError(f"{line}; {left}") from error
 
     def _write(self, content: dict[str, Any], best: bool) -> None:
         path = checkpoint_path(self._directory, content["step"])
         save_checkpoint(path, content)
         if best:
-            link_atomic(path, path.with_name(BEST_NAME))
+            link_or_copy(path, path.with_name(BEST_NAME))
         remove_old_checkpoints(self._directory, self._keep)
 
 
@@ -78,7 +76,7 @@ def link_best(directory: Path, step: int) -> None:
     """Make best.pt the checkpoint of `step` if that is there: a run may have been killed between the two."""
     path, best = checkpoint_path(directory, step), directory / BEST_NAME
     if path.exists() and not (best.exists() and best.samefile(path)):
-        link_atomic(path, best)
+        link_or_copy(path, best)
 
 
 def snapshot(value: Any) -> Any:
