@@ -68,7 +68,8 @@ def reference_input(batch: Crops, stats: Stats, config: InputConfig) -> npt.NDAr
             for i in range(3):
                 size = stats.eigenvalues[i] if config.noise == "paper" else stats.eigenvalues[i] ** 0.5
                 x = x + config.noise_scale * float(z[i]) * size * stats.eigenvectors[:, i]
-        inputs.append((x / config.divide_by).transpose(2, 0, 1))
+        divisor = config.divide_by * (config.noise_divide_by if config.noise != "off" else 1)
+        inputs.append((x / divisor).transpose(2, 0, 1))
     return np.stack(inputs)
 
 
@@ -83,7 +84,8 @@ def reference_mean(stats: Stats, config: InputConfig) -> npt.NDArray[np.floating
     [
         InputConfig(),
         InputConfig(noise="paper", noise_scale=0.01),
-        InputConfig(noise="off", divide_by=1.0),
+        InputConfig(noise="off"),
+        InputConfig(noise="off", divide_by=58.0),
         InputConfig(mean="channel", noise_scale=0.3, divide_by=57.0),
         InputConfig(mean="none"),
     ],
@@ -105,7 +107,7 @@ def test_noise_has_the_size_of_the_released_configuration(stats: Stats) -> None:
         flip=torch.zeros(count, dtype=torch.bool),
         noise_z=torch.from_numpy(rng.standard_normal((count, 3), np.float32)),
     )
-    noise = train_input(*batch, DeviceStats.from_stats(stats), InputConfig(mean="none", divide_by=1.0)).reshape(
+    noise = train_input(*batch, DeviceStats.from_stats(stats), InputConfig(mean="none", noise_divide_by=1.0)).reshape(
         count, 3
     )
     np.testing.assert_allclose(noise.std(0).numpy(), 0.1 * stats.rgb_std, rtol=0.03)
@@ -143,7 +145,7 @@ def test_one_view_is_the_centre(stats: Stats) -> None:
 def test_the_centre_of_training_is_the_centre_view(stats: Stats) -> None:
     """Without noise, flip and scale, training and testing see the same numbers."""
     images_nhwc = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (3, 256, 256, 3), np.uint8))
-    config, device_stats = InputConfig(noise="off", divide_by=1.0), DeviceStats.from_stats(stats)
+    config, device_stats = InputConfig(noise="off"), DeviceStats.from_stats(stats)
     batch = Crops(
         images_nhwc=images_nhwc[:, 16:240, 16:240],
         flip=torch.zeros(3, dtype=torch.bool),
@@ -162,7 +164,7 @@ def test_axes(stats: Stats) -> None:
 def test_refused(stats: Stats) -> None:
     with pytest.raises(AlexnetError, match="expected one of image, channel, none"):
         InputConfig(mean="median")  # type: ignore[arg-type]
-    with pytest.raises(AlexnetError, match="expected above 0"):
+    with pytest.raises(AlexnetError, match="divide_by is 0; expected a number above 0"):
         InputConfig(divide_by=0)
     with pytest.raises(AlexnetError, match="views 5"):
         list(

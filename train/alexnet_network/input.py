@@ -1,7 +1,8 @@
 """From uint8 images to the network's input, in one step on the device: crop, flip, mean, colour noise, scale."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -20,8 +21,8 @@ class InputConfig:
     `crop` and `flip` are of training (paper section 4.1: random crops and their mirror images). `mean` is what is
     subtracted: the mean image's central 224x224 whatever the crop, one number a channel, or nothing. `noise` adds sum_i
     p_i z_i noise_scale a_i per image in training: "released" has a_i = sqrt(eigenvalue_i), as cuda-convnet did; "paper"
-    has a_i = eigenvalue_i, the letter of section 4.1. `divide_by` scales the training input after the noise (released
-    configuration: 1.1), `view_divide_by` the test input.
+    has a_i = eigenvalue_i, the letter of section 4.1. `divide_by` is the training input's own scale, `view_divide_by` the
+    test input's; `noise_divide_by` scales training inputs further while they have colour noise (released: 1.1).
     `view_crop_px` is the side of the test views; the network's one-sided padding also takes 227, Caffe's.
     """
 
@@ -30,7 +31,8 @@ class InputConfig:
     mean: Literal["image", "channel", "none"] = "image"
     noise: Literal["released", "paper", "off"] = "released"
     noise_scale: float = 0.1
-    divide_by: float = 1.1
+    noise_divide_by: float = 1.1
+    divide_by: float = 1.0
     view_divide_by: float = 1.0
     view_crop_px: int = CROP_PX
 
@@ -42,8 +44,22 @@ class InputConfig:
             raise AlexnetError(
                 f"view_crop_px {self.view_crop_px}: expected 1 to {IMAGE_PX}, and {CROP_PX} with mean = 'image'"
             )
-        if self.divide_by <= 0 or self.view_divide_by <= 0:
-            raise AlexnetError(f"divide_by {self.divide_by}, view_divide_by {self.view_divide_by}: expected above 0")
+        for name in ("noise_divide_by", "divide_by", "view_divide_by"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise AlexnetError(f"input.{name} is {getattr(self, name)}; expected a number above 0")
+
+    def in_phase(self, *, colour_noise: bool) -> "InputConfig":
+        """The input of a phase of training, with or without its colour noise."""
+        return self if colour_noise else replace(self, noise="off")
+
+    def divisor(self, *, training: bool) -> float:
+        """What the input is divided by, everywhere: in training, in tests and in every export (as a test's).
+
+        The released code divides where it adds the noise, so a phase without noise keeps the input's own scale alone.
+        """
+        if not training:
+            return self.view_divide_by
+        return self.divide_by * (self.noise_divide_by if self.noise != "off" else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +95,7 @@ def train_input(images_nhwc: Tensor, flip: Tensor, noise_z: Tensor, stats: Devic
 
     `flip` (B,) bool mirrors left-right, `noise_z` (B, 3) float32 are the colour noise's standard normals.
 
-    Flip, minus mean, plus colour noise, divided by `divide_by`; the mean is not flipped (released configuration).
+    Flip, minus mean, plus colour noise, scaled (InputConfig.divisor); the mean is not flipped (released configuration).
     Every operation is elementwise, so CPU and CUDA round alike.
     """
     mirrored_nhwc = images_nhwc.flip(2)
@@ -87,8 +103,7 @@ def train_input(images_nhwc: Tensor, flip: Tensor, noise_z: Tensor, stats: Devic
     pixels_nchw = _minus_mean(flipped_nhwc.permute(0, 3, 1, 2).float(), stats, config)
     if config.noise != "off":
         pixels_nchw += _colour_noise(noise_z, stats, config)[:, :, None, None]
-    # Multiplied by the reciprocal: division by a number is that on CUDA but not on the CPU.
-    return pixels_nchw.mul_(1 / config.divide_by) if config.divide_by != 1 else pixels_nchw
+    return _divided(pixels_nchw, config.divisor(training=True))
 
 
 def view_inputs(images_nhwc: Tensor, views: int, stats: DeviceStats, config: InputConfig) -> Iterator[Tensor]:
@@ -106,7 +121,7 @@ def view_inputs(images_nhwc: Tensor, views: int, stats: DeviceStats, config: Inp
             crop_nhwc = images_nhwc[:, top_px : top_px + size_px, left_px : left_px + size_px]
             crop_nhwc = crop_nhwc.flip(2) if mirror else crop_nhwc
             pixels_nchw = _minus_mean(crop_nhwc.permute(0, 3, 1, 2).float(), stats, config)
-            yield pixels_nchw.mul_(1 / config.view_divide_by) if config.view_divide_by != 1 else pixels_nchw
+            yield _divided(pixels_nchw, config.divisor(training=False))
 
 
 def crop_offsets(size_px: int) -> tuple[tuple[int, int], ...]:
@@ -119,6 +134,11 @@ def _minus_mean(pixels_nchw: Tensor, stats: DeviceStats, config: InputConfig) ->
     if config.mean == "none":
         return pixels_nchw
     return pixels_nchw.sub_(stats.mean_nchw if config.mean == "image" else stats.channel_mean_nchw)
+
+
+def _divided(pixels_nchw: Tensor, divisor: float) -> Tensor:
+    # Multiplied by the reciprocal: division by a number is that on CUDA but not on the CPU.
+    return pixels_nchw.mul_(1 / divisor) if divisor != 1 else pixels_nchw
 
 
 def _colour_noise(noise_z: Tensor, stats: DeviceStats, config: InputConfig) -> Tensor:

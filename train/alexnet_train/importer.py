@@ -69,7 +69,7 @@ def import_weights(kind: str, weights: Path, shards: Sequence[str], out: Path) -
 
 def source_recipe(kind: str) -> tuple[Recipe, tuple[float, ...]]:
     """The recipe whose network and input those weights belong to, and the mean of R, G, B in grey levels."""
-    settings = (f"num_classes={NUM_CLASSES}", "input.mean=channel", "divide_by=1.0", "view_divide_by=1.0")
+    settings = (f"num_classes={NUM_CLASSES}", "input.mean=channel", "input.divide_by=1.0", "view_divide_by=1.0")
     recipe = load_recipe(kind, settings)
     if kind == "torchvision":
         return recipe, tuple(255 * mean for mean in TORCHVISION_MEAN)

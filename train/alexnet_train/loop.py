@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -302,10 +302,7 @@ class Trainer:
         return LossLimit(mean_loss=guessing * self.recipe.train.divergence_factor, directory=self.run.out_dir)
 
     def _input_config(self, epoch: int) -> InputConfig:
-        if phase_at(self.recipe.optim.phases, epoch).colour_noise:
-            return self.recipe.input
-        # The released code divides where it adds the noise, so without noise it does neither.
-        return replace(self.recipe.input, noise="off", divide_by=1.0)
+        return self.recipe.input.in_phase(colour_noise=phase_at(self.recipe.optim.phases, epoch).colour_noise)
 
 
 def best_epoch(val_errors: Sequence[float]) -> int:

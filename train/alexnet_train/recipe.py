@@ -73,8 +73,11 @@ def load_recipe(name_or_file: str, settings: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_from_dict(table: Mapping[str, Any], where: str) -> Recipe:
-    """Recipe of nested dicts, as TOML or a checkpoint holds them; raises AlexnetError naming `where`."""
-    return typing.cast("Recipe", _build(Recipe, table, where, ""))
+    """Recipe of nested dicts, as TOML or a checkpoint holds them; raises AlexnetError naming `where`.
+
+    Keys that an older checkpoint lacks take the values that reproduce what its version did.
+    """
+    return typing.cast("Recipe", _build(Recipe, _of_older_version(table), where, ""))
 
 
 def recipe_names() -> list[str]:
@@ -88,6 +91,14 @@ def save_recipe(path: Path, recipe: Recipe) -> None:
     for key, value in asdict(recipe).items():
         lines += [f"\n[{key}]", *(f"{name} = {_toml(item)}" for name, item in value.items())] if key != "name" else []
     write_atomic(path, "\n".join([f"name = {_toml(recipe.name)}", *lines, ""]).encode())
+
+
+def _of_older_version(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Until noise_divide_by was a key, divide_by acted in phases with colour noise alone."""
+    section = table.get("input")
+    if not isinstance(section, Mapping) or "noise_divide_by" in section or "divide_by" not in section:
+        return table
+    return {**table, "input": {**section, "noise_divide_by": section["divide_by"], "divide_by": 1.0}}
 
 
 def _find(name_or_file: str) -> Path:
