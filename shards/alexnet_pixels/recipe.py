@@ -59,6 +59,8 @@ class PixelRecipe:
 
         Raises FormatError for values that are no recipe.
         """
+        if not isinstance(declared, Mapping):
+            raise FormatError(f"pixel recipe: {declared!r:.40}; expected a table as the manifest holds it")
         return cls(**{item.name: declared[item.name] for item in fields(cls) if item.name in declared})
 
     def as_dict(self) -> dict[str, Any]:

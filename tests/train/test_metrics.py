@@ -81,6 +81,8 @@ def test_worst_classes() -> None:
         "taken_for": {"wnid": "n2", "words": "thing 2", "images": 7},
     }
     assert worst_classes(result, classes, 1) == worst[:1]
+    few = worst_classes(result, classes[:1], 1)[0]  # the network has more outputs than the list has classes
+    assert (few["wnid"], few["words"], few["taken_for"]["wnid"]) == ("1", "", "2")
 
 
 def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:

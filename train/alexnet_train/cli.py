@@ -8,18 +8,20 @@ from typing import Any
 
 import click
 
+from alexnet_pixels import PixelRecipe
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import split_of
 from alexnet_stream import open_shards
+from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import choose_device, join_world
 from alexnet_train.dryrun import dry_run
-from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
+from alexnet_train.evaluate import EvalConfig, classifier_of, evaluate, load_classifier
 from alexnet_train.export import WRITERS, export
 from alexnet_train.importer import SOURCES, import_weights
 from alexnet_train.loop import LoaderOptions, RunConfig, fit
 from alexnet_train.metrics import worst_classes
 from alexnet_train.overfit import overfit
-from alexnet_train.predict import predict
+from alexnet_train.predict import BadFile, predict
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
 from alexnet_train.requests import Stopped
@@ -133,13 +135,21 @@ def eval_main(**options: Any) -> None:
 @AS_JSON
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 def predict_main(**options: Any) -> None:
-    """What a checkpoint sees in each of IMAGES."""
+    """What a checkpoint sees in each of IMAGES; a bad one is a line, the others are seen, and the status is 1."""
+    bad: list[BadFile] = []
+
+    def on_bad(error: BadFile) -> None:
+        bad.append(error)
+        click.echo(f"error: {error}", err=True)
 
     def work() -> list[dict[str, Any]]:
-        classifier = load_classifier(options["checkpoint"], choose_device(options["device"]))
-        return predict(classifier, options["images"], views=int(options["views"]), top=options["top"])
+        content = load_checkpoint(options["checkpoint"])
+        classifier = classifier_of(content, str(options["checkpoint"]), choose_device(options["device"]))
+        how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
+        return predict(classifier, options["images"], PixelRecipe.from_dict(content.get("pixels", {})), **how)
 
     _finish(work, options["as_json"])
+    click.get_current_context().exit(1 if bad else 0)
 
 
 @click.command()

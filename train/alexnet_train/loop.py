@@ -237,6 +237,7 @@ class Trainer:
             "classes": [fact.wnid for fact in self.data.train.classes],
             "words": [fact.words for fact in self.data.train.classes],
             "shards": self.data.train.fingerprint,
+            "pixels": self.data.train.manifest.recipe,
             "step": self.step,
             "epoch": state["epoch"],
             "stream": state,

@@ -108,7 +108,7 @@ def worst_classes(result: EvalResult, classes: Sequence[ClassFact], count: int) 
         mistaken[label] = 0
         other = int(mistaken.argmax())
         if images[label] and mistaken[other]:
-            fact, taken = classes[label], classes[other]
+            fact, taken = _class_of(classes, label), _class_of(classes, other)
             worst.append(
                 {
                     "wnid": fact.wnid,
@@ -119,6 +119,11 @@ def worst_classes(result: EvalResult, classes: Sequence[ClassFact], count: int) 
                 }
             )
     return worst
+
+
+def _class_of(classes: Sequence[ClassFact], label: int) -> ClassFact:
+    """A class of the list, or by its number where the network has more outputs than the list has classes."""
+    return classes[label] if label < len(classes) else ClassFact(wnid=str(label))
 
 
 class MetricsLog:

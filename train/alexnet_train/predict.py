@@ -1,62 +1,89 @@
 """What a checkpoint sees in image files: class probabilities over one or ten views."""
 
-import warnings
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from alexnet_network import Classifier
+from alexnet_pixels import BadImage, PixelRecipe, shard_pixels
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.geometry import IMAGE_PX
+
+MAX_FILE_BYTES = 512 << 20
 
 
-def predict(classifier: Classifier, paths: Sequence[Path], *, views: int, top: int) -> list[dict[str, Any]]:
-    """For each image file {"image", "predictions"}: its `top` most probable classes, the best first.
+class BadFile(AlexnetError):
+    """An image file that holds no usable image or cannot be read; the others are still seen."""
 
-    Raises AlexnetError for a file that is not a whole image.
+
+def predict(
+    classifier: Classifier,
+    paths: Sequence[Path],
+    pixels: PixelRecipe,
+    *,
+    views: int,
+    top: int,
+    on_bad: Callable[[BadFile], None],
+) -> list[dict[str, Any]]:
+    """For each image file {"image", "predictions"}: its `top` most probable classes, the best first, equals by number.
+
+    The image becomes what a shard of the recipe `pixels` would hold of it. Files without a usable image are left out and
+    told to `on_bad`. Raises AlexnetError where the network's outputs are no numbers.
     """
     device = classifier.stats.mean_nchw.device
     found = []
     for path in paths:
-        image_nhwc = torch.from_numpy(load_image(path))[None].to(device)
-        best = classifier.probabilities(image_nhwc, views)[0].topk(min(top, len(classifier.classes)))
+        try:
+            image_nhwc = torch.from_numpy(load_image(path, pixels))[None].to(device)
+        except BadFile as error:
+            on_bad(error)
+            continue
+        probabilities = classifier.probabilities(image_nhwc, views)[0].cpu()
+        if not bool(probabilities.isfinite().all()):
+            raise AlexnetError(
+                "the network's outputs are no numbers (NaN or infinite), its training has diverged; use an older checkpoint"
+            )
+        best = probabilities.sort(descending=True, stable=True)
         predictions = [
-            {"class": label, **_class_names(classifier, label), "probability": probability}
-            for probability, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            {"class": label, **class_names(classifier, label), "probability": probability}
+            for probability, label in zip(best.values[:top].tolist(), best.indices[:top].tolist(), strict=True)
         ]
         found.append({"image": str(path), "predictions": predictions})
     return found
 
 
-def load_image(path: Path) -> npt.NDArray[np.uint8]:
-    """(256, 256, 3) uint8 RGB: shorter side to 256 and the centre 256x256, as the shards were made (paper section 2).
+def load_image(path: Path, pixels: PixelRecipe) -> npt.NDArray[np.uint8]:
+    """(256, 256, 3) uint8 RGB: what the stream would yield of this file's image from a shard of the recipe `pixels`.
 
-    Raises AlexnetError for a file that is not a whole image.
+    Raises BadFile for a file that cannot be read or is not a whole image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                rgb = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).partition("\n")[0]
-        raise AlexnetError(f"{path}: not a readable image ({reason}); expected a JPEG or PNG file") from error
-    short_px = min(rgb.size)
-    kernel = Image.Resampling.HAMMING if short_px > IMAGE_PX else Image.Resampling.BICUBIC
-    size_px = tuple((2 * side_px * IMAGE_PX + short_px) // (2 * short_px) for side_px in rgb.size)
-    left_px, top_px = ((side_px - IMAGE_PX) // 2 for side_px in size_px)
-    box = [left_px, top_px, left_px + IMAGE_PX, top_px + IMAGE_PX]
-    scale = [rgb.size[axis % 2] / size_px[axis % 2] for axis in range(4)]
-    left, top, right, bottom = (edge * factor for edge, factor in zip(box, scale, strict=True))
-    source_box = (left, top, min(right, rgb.width), min(bottom, rgb.height))
-    return np.array(rgb.resize((IMAGE_PX, IMAGE_PX), kernel, box=source_box))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadFile(
+                f"{path}: {'a folder' if stat.S_ISDIR(status.st_mode) else 'no regular file'}; name image files"
+            )
+        if status.st_size > MAX_FILE_BYTES:
+            raise BadFile(f"{path}: {status.st_size:,} bytes; an image file has at most {MAX_FILE_BYTES:,}")
+        with path.open("rb") as file:
+            source = file.read(MAX_FILE_BYTES)
+    except FileNotFoundError as error:
+        raise BadFile(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise BadFile(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    try:
+        return shard_pixels(source, pixels)
+    except BadImage as error:
+        raise BadFile(f"{path}: {error}") from error
 
 
-def _class_names(classifier: Classifier, label: int) -> dict[str, str]:
+def class_names(classifier: Classifier, label: int) -> dict[str, str]:
+    """The WNID and the words of a class; one that the class list does not have goes by its number."""
+    if label >= len(classifier.classes):
+        return {"wnid": str(label), "words": ""}
     fact = classifier.classes[label]
     return {"wnid": fact.wnid, "words": fact.words}
