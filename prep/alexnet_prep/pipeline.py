@@ -148,7 +148,7 @@ def _jobs(images: SplitSource, plan: Plan) -> Iterator[ShardJob]:
 def _save(request: ShardsRequest, images: SplitSource, sidecars: list[Sidecar], report: SplitReport) -> None:
     """Write the index, then the manifest: a split is whole when its manifest is there."""
     rows = np.concatenate([sidecar.index_rows() for sidecar in sidecars]).astype(INDEX_DTYPE)
-    save_index(index_path(request.out, images.split), rows)
+    index_sha256 = save_index(index_path(request.out, images.split), rows)
     manifest = Manifest(
         split=images.split,
         classes=images.classes,
@@ -163,6 +163,7 @@ def _save(request: ShardsRequest, images: SplitSource, sidecars: list[Sidecar], 
         libraries={name: str(value) for name, value in decoder_facts().items()},
         source={"containers": [container.name for container in images.containers], "members": images.identity()},
         report=report.manifest_entry(),
+        index_sha256=index_sha256,
     )
     save_manifest(manifest_path(request.out, images.split), manifest)
 

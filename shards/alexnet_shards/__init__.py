@@ -30,6 +30,7 @@ __all__ = [
     "manifest",
     "native",
     "open_shards",
+    "parsing",
     "pattern",
     "processes",
     "scan",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,10 +11,14 @@ from typing import Any
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import write_atomic
+from alexnet_shards.parsing import Where, check_fields, load_json
 
 FORMAT = "alexnet-shards"
 VERSION = 1
 
+SHA256 = re.compile("[0-9a-f]{64}")
+NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\*?\[\]{}<>]|://")
+MAX_NAME_BYTES = 255
 SHARD_NAME = re.compile(r"(?P<split>.*?)(?P<separator>[-_.]?)(?P<number>\d*)(?P<suffix>(\.tar)+)")
 UNNAMED_SPLIT = "shards"  # of shards named by their number alone
 JPEG_SUFFIX = ".jpg"
@@ -46,6 +51,7 @@ class Manifest:
 
     `recipe` is how pixels were made (resize, filter, quality, …), empty for shards made elsewhere. `report` is what
     became of the source: members, written, patched, dropped, converted, and differences to the devkit's counts.
+    `index_sha256` is of the index file beside it, empty in manifests of before it was kept.
     """
 
     split: str
@@ -58,6 +64,7 @@ class Manifest:
     libraries: dict[str, str] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    index_sha256: str = ""
 
     @property
     def samples(self) -> int:
@@ -66,8 +73,25 @@ class Manifest:
 
     def fingerprint(self, names: Sequence[str] | None = None) -> str:
         """64 hex digits that name the content of the shards `names` (file names; None: all), in any order."""
-        chosen = [shard for shard in self.shards if names is None or shard.name in set(names)]
+        wanted = None if names is None else set(names)
+        chosen = [shard for shard in self.shards if wanted is None or shard.name in wanted]
         return hashlib.sha256("\n".join(sorted(shard.sha256 for shard in chosen)).encode()).hexdigest()
+
+
+CLASS_TYPES = {"wnid": (str,), "words": (str,), "official_id": (int,)}
+SHARD_TYPES = {"name": (str,), "samples": (int,), "bytes": (int,), "sha256": (str,)}
+MANIFEST_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("split", "label_order", "edition", "index_sha256"), (str,)),
+    **dict.fromkeys(("classes", "shards"), (list,)),
+    **dict.fromkeys(("recipe", "libraries", "source", "report"), (dict,)),
+}
+
+
+def check_shard_name(name: str) -> None:
+    """Raise ValueError unless `name` is a shard's plain file name: no path, no address, nothing that patterns read."""
+    plain = NOT_IN_NAMES.search(name) is None and len(os.fsencode(name)) <= MAX_NAME_BYTES
+    if not plain or name.startswith((".", "~", "-")) or SHARD_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name[:80]!r} is no plain shard name, as train-000.tar")
 
 
 def shard_name(split: str, number: int, num_shards: int) -> str:
@@ -130,27 +154,49 @@ def index_path(directory: Path, split: str) -> Path:
 def save_manifest(path: Path, manifest: Manifest) -> None:
     """Write `manifest` to `path` as JSON, whole or not at all; equal manifests give equal bytes."""
     content = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    if not manifest.index_sha256:
+        del content["index_sha256"]
+    # Bytes of names that are no UTF-8 are lone surrogates here; "backslashreplace" writes those as JSON's own escapes.
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def load_manifest(path: Path) -> Manifest:
     """Read the manifest at `path`; raises FormatError where it is missing, damaged or of another version."""
+    where = Where(path=path, what="manifest", remedy="make it again with alexnet-prep index")
     try:
-        content = json.loads(path.read_bytes())
+        content = load_json(where)
     except FileNotFoundError as error:
         raise FormatError(f"{path}: no manifest beside the shards; make it with alexnet-prep index") from error
-    except (ValueError, OSError) as error:
-        raise FormatError(f"{path}: unreadable manifest ({error}); make it again with alexnet-prep index") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise FormatError(f"{path}: not a manifest of shards; make it with alexnet-prep index")
     version = content.pop("version", None)
-    if version != VERSION:
+    if version != VERSION or isinstance(version, bool):
         raise FormatError(
-            f"{path}: manifest of version {version!r}, expected {VERSION}; make it again with this alexnet-prep"
+            f"{path}: manifest of version {version!r:.40}, expected {VERSION}; make it again with this alexnet-prep"
         )
     try:
-        content["classes"] = tuple(ClassFact(**fact) for fact in content["classes"])
-        content["shards"] = tuple(ShardFact(**fact) for fact in content["shards"])
-        return Manifest(**content)
-    except (KeyError, TypeError) as error:
-        raise FormatError(f"{path}: damaged manifest ({error}); make it again with alexnet-prep index") from error
+        return _parse_manifest(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise where.wrong(" ".join(str(error).split())[:200]) from error
+
+
+def _parse_manifest(content: dict[str, Any]) -> Manifest:
+    """The manifest in a JSON object; raises KeyError, TypeError or ValueError where it is none."""
+    seed = content.pop("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or abs(seed) >= 2**64:
+        raise ValueError("its seed is no number")
+    check_fields(Manifest, content, MANIFEST_TYPES)
+    content["classes"] = tuple(ClassFact(**check_fields(ClassFact, fact, CLASS_TYPES)) for fact in content["classes"])
+    shards = tuple(ShardFact(**check_fields(ShardFact, fact, SHARD_TYPES)) for fact in content.pop("shards"))
+    for fact in shards:
+        check_shard_name(fact.name)
+        if SHA256.fullmatch(fact.sha256) is None:
+            raise ValueError(f"the sha256 of {fact.name} is no 64 hex digits")
+    if len({fact.name for fact in shards}) != len(shards):
+        raise ValueError("a shard stands twice")
+    if sum(fact.samples for fact in shards) >= 2**40:
+        raise ValueError("more samples than can be")
+    if content.get("index_sha256") and SHA256.fullmatch(content["index_sha256"]) is None:
+        raise ValueError("the sha256 of the index is no 64 hex digits")
+    return Manifest(**content, shards=shards, seed=seed)

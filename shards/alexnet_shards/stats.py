@@ -1,6 +1,6 @@
 """The statistics of a training split: mean image, RGB mean and the eigenvectors of the RGB covariance."""
 
-import zipfile
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
 from alexnet_shards.geometry import IMAGE_PX
+from alexnet_shards.parsing import Where, load_npz
 
 VERSION = 1
 
@@ -20,6 +21,21 @@ SHAPES = {
     "covariance": (3, 3),
     "eigenvalues": (3,),
     "eigenvectors": (3, 3),
+}
+# What raw 0..255 RGB can give; eigenvalues of rounded covariances may be a little below 0.
+LARGEST_VARIANCE = 3 * 255.0**2
+RANGES = {
+    "mean_image_hwc": (0.0, 255.0),
+    "rgb_mean": (0.0, 255.0),
+    "covariance": (-LARGEST_VARIANCE, LARGEST_VARIANCE),
+    "eigenvalues": (-1e-3, LARGEST_VARIANCE),
+    "eigenvectors": (-1.001, 1.001),
+}
+ARRAYS = {name: (shape, "float32" if name == "mean_image_hwc" else "float64") for name, shape in SHAPES.items()}
+MAX_TEXT_BYTES = 1024
+LIMITS = {
+    **{name: math.prod(shape) * 8 for name, shape in SHAPES.items()},
+    **dict.fromkeys(("version", "images", "fingerprint"), MAX_TEXT_BYTES),
 }
 
 
@@ -53,28 +69,33 @@ def save_stats(path: Path, stats: Stats) -> None:
 
 
 def load_stats(path: Path) -> Stats:
-    """Read the statistics at `path`; raises FormatError where they are missing, damaged or of another version."""
+    """Read the statistics at `path`.
+
+    Raises FormatError where they are missing, damaged, of another version, or numbers that no images can have.
+    """
+    where = Where(path=path, what="statistics", remedy="make them again with alexnet-prep compute-stats")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = load_npz(where, LIMITS)
     except FileNotFoundError as error:
         raise FormatError(f"{path}: no statistics; make them with alexnet-prep compute-stats") from error
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
-        raise FormatError(
-            f"{path}: unreadable statistics ({error}); make them again with alexnet-prep compute-stats"
-        ) from error
-    version = arrays.pop("version", np.asarray(0))
-    if version.shape != () or int(version) != VERSION or arrays.keys() != {field.name for field in fields(Stats)}:
-        raise FormatError(
-            f"{path}: not statistics of version {VERSION}; make them again with alexnet-prep compute-stats"
-        )
-    for name, shape in SHAPES.items():
-        if arrays[name].shape != shape:
-            raise FormatError(
-                f"{path}: {name} has shape {arrays[name].shape}, expected {shape}; make the statistics again"
-            )
-    return Stats(
-        **{name: arrays[name] for name in SHAPES},
-        images=int(arrays["images"]),
-        fingerprint=str(arrays["fingerprint"]),
-    )
+    version, images, fingerprint = (arrays.pop(name) for name in ("version", "images", "fingerprint"))
+    if version.shape != () or version.dtype.kind != "i" or int(version) != VERSION:
+        raise where.wrong(f"not of version {VERSION}")
+    if images.shape != () or images.dtype.kind != "i" or int(images) < 1:
+        raise where.wrong("its count of images")
+    if fingerprint.shape != () or fingerprint.dtype.kind != "U":
+        raise where.wrong("its fingerprint")
+    for name, (shape, dtype) in ARRAYS.items():
+        _check_array(name, arrays[name], shape, dtype, where)
+    return Stats(**arrays, images=int(images), fingerprint=str(fingerprint))
+
+
+def _check_array(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: str, where: Where) -> None:
+    """Raise FormatError unless an array is of its shape and dtype, finite, and in the range of its kind."""
+    if array.shape != shape or array.dtype != dtype:
+        raise where.wrong(f"{name} is {array.dtype} of shape {array.shape}, expected {dtype} of {shape}")
+    lowest, largest = RANGES[name]
+    if not np.isfinite(array).all() or array.min() < lowest or array.max() > largest:
+        raise where.wrong(f"{name} has values outside {lowest:g} to {largest:g}")
+    if name == "covariance" and array.diagonal().min() < 0:
+        raise where.wrong("a variance below 0")

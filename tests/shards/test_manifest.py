@@ -1,6 +1,9 @@
 """The manifest's round trip, its fingerprint, and the names of shards."""
 
 import json
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,14 @@ def test_split_of() -> None:
         ({"shards": [{"name": "x"}]}, "damaged"),
         ({"classes": None}, "damaged"),
         ({"surprise": 1}, "damaged"),
+        ({"version": True}, "version True, expected 1"),
+        ({"seed": "0"}, "damaged"),
+        ({"seed": 10**4000}, "damaged"),
+        ({"split": 7}, "damaged"),
+        ({"recipe": []}, "damaged"),
+        ({"index_sha256": "../x"}, "damaged"),
+        ({"classes": [{"wnid": 7}]}, "damaged"),
+        ({"classes": ["n01440764"]}, "damaged"),
     ],
 )
 def test_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -122,3 +133,65 @@ def test_missing_and_not_json(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(FormatError, match="manifest"):
             load_manifest(path)
+
+
+SHARD = {"name": "train-000.tar", "samples": 1, "bytes": 10240, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"name": name} for name in ("../train-000.tar", "/a.tar", "a\\b.tar", "s3://b/a.tar", "a\n.tar", "", "a")),
+        *({"name": name} for name in ("train-{0..9}.tar", "train-<0..9>.tar", "*.tar", "[x].tar", ".a.tar", "-a.tar")),
+        {"name": "n" * 300 + ".tar"},
+        {"name": 7},
+        *({"samples": number} for number in (-1, True, 1.5, 2**63, 10**300, "1", None)),
+        {"bytes": -1},
+        {"sha256": "x"},
+        {"surprise": 1},
+    ],
+)
+def test_shards_that_cannot_be(tmp_path: Path, change: dict[str, object]) -> None:
+    path = manifest_path(tmp_path, "train")
+    save_manifest(path, manifest())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shards": [{**SHARD, **change}]}))
+    with pytest.raises(FormatError, match="damaged manifest") as caught:
+        load_manifest(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shard_twice(tmp_path: Path) -> None:
+    path = manifest_path(tmp_path, "train")
+    save_manifest(path, manifest())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shards": [SHARD, SHARD]}))
+    with pytest.raises(FormatError, match="a shard stands twice"):
+        load_manifest(path)
+
+
+def test_names_that_are_no_utf8_come_back_as_they_were(tmp_path: Path) -> None:
+    path = manifest_path(tmp_path, "train")
+    odd = os.fsdecode(b"caf\xe9.JPEG")
+    save_manifest(
+        path, Manifest(split="train", classes=(), shards=(), report={"dropped": [{"key": odd, "reason": "x"}]})
+    )
+    assert os.fsencode(load_manifest(path).report["dropped"][0]["key"]) == b"caf\xe9.JPEG"
+    assert path.read_bytes().decode("utf-8")
+
+
+def test_the_sha256_of_the_index_is_kept_and_may_be_absent(tmp_path: Path) -> None:
+    path = manifest_path(tmp_path, "train")
+    save_manifest(path, manifest())
+    assert b"index_sha256" not in path.read_bytes()
+    whole = replace(manifest(), index_sha256="a" * 64)
+    save_manifest(path, whole)
+    assert load_manifest(path) == whole
+
+
+def test_the_fingerprint_of_many_shards_is_quick() -> None:
+    shards = tuple(
+        ShardFact(name=f"{number}.tar", samples=1, bytes=1, sha256=f"{number:064x}") for number in range(5000)
+    )
+    whole = Manifest(split="x", classes=(), shards=shards)
+    started = time.process_time()
+    whole.fingerprint([fact.name for fact in shards])
+    assert time.process_time() - started < 2  # 0.01 s; minutes when the names were gathered anew for every shard

@@ -1,5 +1,6 @@
 """Statistics keep every bit and refuse what they are not."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,21 @@ def test_missing_and_damaged(tmp_path: Path, stats: Stats) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": np.asarray(2)}, "version 1"),
-        ({"surprise": np.asarray(2)}, "version 1"),
-        ({"rgb_mean": np.zeros(4)}, r"rgb_mean has shape \(4,\), expected \(3,\)"),
-        ({"mean_image_hwc": np.zeros((224, 224, 3))}, "mean_image_hwc has shape"),
+        ({"version": np.asarray(2)}, "not of version 1"),
+        ({"version": np.asarray([1])}, "not of version 1"),
+        ({"surprise": np.asarray(2)}, "arrays missing or not known: surprise"),
+        ({"rgb_mean": np.zeros(4)}, r"rgb_mean has shape \(4,\)"),
+        ({"rgb_mean": np.zeros(2)}, r"rgb_mean is float64 of shape \(2,\), expected float64 of \(3,\)"),
+        ({"mean_image_hwc": np.zeros((224, 224, 3))}, r"mean_image_hwc is float64 of shape \(224, 224, 3\), expected"),
+        ({"mean_image_hwc": np.full((256, 256, 3), np.nan, np.float32)}, "mean_image_hwc has values outside 0 to 255"),
+        ({"mean_image_hwc": np.full((256, 256, 3), 256, np.float32)}, "mean_image_hwc has values outside 0 to 255"),
+        ({"eigenvalues": np.array([1.0, np.inf, 0])}, "eigenvalues has values outside"),
+        ({"eigenvectors": np.full((3, 3), 1e300)}, "eigenvectors has values outside"),
+        ({"covariance": np.diag([1.0, 1.0, -1.0])}, "a variance below 0"),
+        ({"images": np.asarray(-5)}, "its count of images"),
+        ({"images": np.asarray(1.5)}, "its count of images"),
+        ({"images": np.asarray([object()])}, "unreadable statistics"),
+        ({"fingerprint": np.asarray("x" * 9000)}, "unreadable statistics"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, stats: Stats, change: dict[str, Any], message: str) -> None:
@@ -75,7 +87,7 @@ def test_other_content_is_refused(tmp_path: Path, stats: Stats, change: dict[str
     save_stats(path, stats)
     with np.load(path) as archive:
         content = {name: archive[name] for name in archive.files}
-    np.savez(path, **{**content, **change})
+    np.savez(path, allow_pickle=True, **{**content, **change})
     with pytest.raises(FormatError, match=message):
         load_stats(path)
 
@@ -86,3 +98,18 @@ def test_a_bare_npy_is_refused(tmp_path: Path) -> None:
         np.save(file, np.zeros(3))
     with pytest.raises(FormatError, match="stats.npz"):
         load_stats(path)
+
+
+def test_a_small_zip_of_a_large_array_costs_nothing(tmp_path: Path, stats: Stats) -> None:
+    """The header says a gigabyte: nothing of it is read."""
+    path = tmp_path / "stats.npz"
+    save_stats(path, stats)
+    with np.load(path) as archive:
+        content = {name: archive[name] for name in archive.files}
+    np.savez_compressed(path, **{**content, "mean_image_hwc": np.zeros(1 << 25, np.float32)})
+    tracemalloc.start()
+    with pytest.raises(FormatError, match=r"mean_image_hwc has shape \(33554432,\)"):
+        load_stats(path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 4 << 20
