@@ -1,17 +1,11 @@
 """Recipes: inheritance, overrides, refusals with the nearest key, and the saved copy."""
 
 import tomllib
-from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from alexnet_network import DeviceStats, train_input
-from alexnet_network.input import view_inputs
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.stats import Stats
 from alexnet_train.recipe import RECIPES_DIR, load_recipe, recipe_from_dict, recipe_names, save_recipe
 
 
@@ -124,43 +118,3 @@ def test_a_saved_recipe_is_plain_toml_and_so_is_a_checkpoints(tmp_path: Path) ->
     table = tomllib.loads((tmp_path / "recipe.toml").read_text())
     assert table["train"]["epochs"] == 2
     assert recipe_from_dict(table, "here") == recipe
-
-
-PHASES = [(name, number) for name in recipe_names() for number in range(len(load_recipe(name).optim.phases))]
-
-
-@pytest.mark.parametrize(("name", "number"), PHASES)
-def test_training_and_evaluation_see_inputs_of_one_scale(name: str, number: int) -> None:
-    """Without a draw of noise the two are the same numbers, but for the released division while there is noise."""
-    recipe = load_recipe(name)
-    rng = np.random.default_rng(0)
-    images_nhwc = torch.from_numpy(rng.normal(120, 65, (4, 256, 256, 3)).clip(0, 255).astype(np.uint8))
-    stats = DeviceStats.from_stats(
-        Stats(
-            mean_image_hwc=np.full((256, 256, 3), 120, np.float32),
-            rgb_mean=np.full(3, 120.0),
-            covariance=np.eye(3) * 65**2,
-            eigenvalues=np.full(3, 65.0**2),
-            eigenvectors=np.eye(3),
-            images=4,
-            fingerprint="f" * 64,
-        )
-    )
-    noisy = recipe.optim.phases[number].colour_noise
-    crops_nhwc, none = images_nhwc[:, 16:240, 16:240], torch.zeros(4, dtype=torch.bool)
-    how = recipe.input.in_phase(colour_noise=noisy)
-    trained = train_input(crops_nhwc, none, torch.zeros(4, 3), stats, how)
-    (seen,) = view_inputs(images_nhwc, 1, stats, replace(recipe.input, view_crop_px=224))
-    factor = recipe.input.noise_divide_by if noisy and recipe.input.noise != "off" else 1.0
-    assert factor in (1.0, 1.1)
-    torch.testing.assert_close(trained.mean() * factor, seen.mean(), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(trained.std() * factor, seen.std(), rtol=1e-3, atol=1e-3)
-
-
-def test_a_recipe_of_before_noise_divide_by_does_what_it_did() -> None:
-    table = asdict(load_recipe("released"))
-    old = {key: value for key, value in table["input"].items() if key != "noise_divide_by"} | {"divide_by": 1.1}
-    recipe = recipe_from_dict({**table, "input": old}, "old")
-    assert recipe == load_recipe("released")
-    old |= {"noise": "off", "divide_by": 57.4, "view_divide_by": 57.4}
-    assert recipe_from_dict({**table, "input": old}, "old").input.divisor(training=True) == 1.0

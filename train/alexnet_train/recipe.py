@@ -12,6 +12,7 @@ from typing import Any
 from alexnet_network import InputConfig, ModelConfig, OptimConfig, Precision
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
+from alexnet_train.oldrecipe import completed
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "released"
@@ -77,7 +78,7 @@ def recipe_from_dict(table: Mapping[str, Any], where: str) -> Recipe:
 
     Keys that an older checkpoint lacks take the values that reproduce what its version did.
     """
-    return typing.cast("Recipe", _build(Recipe, _of_older_version(table), where, ""))
+    return typing.cast("Recipe", _build(Recipe, completed(table), where, ""))
 
 
 def recipe_names() -> list[str]:
@@ -91,14 +92,6 @@ def save_recipe(path: Path, recipe: Recipe) -> None:
     for key, value in asdict(recipe).items():
         lines += [f"\n[{key}]", *(f"{name} = {_toml(item)}" for name, item in value.items())] if key != "name" else []
     write_atomic(path, "\n".join([f"name = {_toml(recipe.name)}", *lines, ""]).encode())
-
-
-def _of_older_version(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Until noise_divide_by was a key, divide_by acted in phases with colour noise alone."""
-    section = table.get("input")
-    if not isinstance(section, Mapping) or "noise_divide_by" in section or "divide_by" not in section:
-        return table
-    return {**table, "input": {**section, "noise_divide_by": section["divide_by"], "divide_by": 1.0}}
 
 
 def _find(name_or_file: str) -> Path:
