@@ -17,10 +17,11 @@ ALLOWED_ROOMS = {
     "alexnet_shards": set(),
     "alexnet_pixels": {"alexnet_shards"},
     "alexnet_drawn": {"alexnet_shards"},
-    "alexnet_prep": {"alexnet_drawn", "alexnet_pixels", "alexnet_shards"},
+    "alexnet_command": {"alexnet_shards"},
+    "alexnet_prep": {"alexnet_command", "alexnet_drawn", "alexnet_pixels", "alexnet_shards"},
     "alexnet_stream": {"alexnet_shards"},
     "alexnet_network": {"alexnet_shards"},
-    "alexnet_train": {"alexnet_network", "alexnet_pixels", "alexnet_shards", "alexnet_stream"},
+    "alexnet_train": {"alexnet_command", "alexnet_network", "alexnet_pixels", "alexnet_shards", "alexnet_stream"},
 }
 WITH_TORCH = {"alexnet_network", "alexnet_stream", "alexnet_train"}
 MAX_FILE_LINES = 320

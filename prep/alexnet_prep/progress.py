@@ -34,9 +34,9 @@ def progress_bar(console: Console) -> Progress:
 class RunProgress:
     """The progress of `alexnet-prep shards`: images, bytes, rate, what was dropped, and seconds a stage."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = progress_bar(console)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar = progress_bar(self._console)
         self._task = TaskID(0)
         self._bytes = self._dropped = self._reused = 0
         self._seconds = Seconds()
@@ -47,7 +47,7 @@ class RunProgress:
 
     def hashing(self) -> AbstractContextManager[Callable[[int, int], None]]:
         """A bar over the bytes of the archives whose checksums are taken."""
-        return counting("checksums", self._console)
+        return counting("checksums")
 
     def indexing(self, split: str) -> Tick:
         """Say that a split's archive is being indexed; the returned function takes the number of images so far."""
@@ -99,8 +99,8 @@ class RunProgress:
 
 
 @contextmanager
-def counting(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar over `what`; the yielded function is told (done, total)."""
-    with progress_bar(console) as bar:
+    with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None, facts="")
         yield lambda done, total: bar.update(task, completed=done, total=total)

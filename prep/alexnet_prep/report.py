@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
+from alexnet_command.tables import table_lines
+from alexnet_command.units import size_text
 from alexnet_prep.build import Sidecar
 from alexnet_prep.official import known_differences
 from alexnet_prep.split import SplitSource
 from alexnet_prep.verify import VerifyReport
+from alexnet_shards import Stats
 from alexnet_shards.manifest import Manifest
 
 SHOWN_ROWS = 20
@@ -80,37 +82,30 @@ def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitRepor
     )
 
 
-def report_table(reports: Sequence[dict[str, Any]]) -> Table:
-    """The run's table from `SplitReport.as_json` objects: a row a split, then what was dropped and noted."""
-    table = Table(title="Shards", title_justify="left")
-    for name in (
-        "split",
-        "members",
-        "written",
-        "patched",
-        "dropped",
-        "converted",
-        "shards",
-        "GB",
-        "off count",
-        "images/s",
-    ):
-        table.add_column(name, justify="left" if name in ("split", "converted") else "right")
-    for report in reports:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in report["converted"].items())
-        table.add_row(
+def report_table(reports: Sequence[dict[str, Any]]) -> list[str]:
+    """The run's table from `SplitReport.as_json` objects, a row a split, and below it what was converted."""
+    header = ("split", "members", "written", "patched", "dropped", "shards", "size", "off count", "images/s")
+    rows = [
+        (
             report["split"],
             f"{report['members']:,}",
             f"{report['written']:,}",
             f"{report['patched']:,}",
             f"{len(report['dropped']):,}",
-            kinds,
             f"{report['shards']:,}",
-            f"{report['bytes'] / 1e9:.2f}",
+            size_text(report["bytes"]),
             f"{report['classes_off_count']:,}",
-            f"{report['images_per_second']:,.0f}",
+            f"{report['images_per_second']:,.0f}" if report["images_per_second"] else "",
         )
-    return table
+        for report in reports
+    ]
+    shown = [place for place in range(len(header)) if any(row[place] for row in rows)]
+    lines = table_lines("Shards", [header[place] for place in shown], [[row[place] for place in shown] for row in rows])
+    for report in reports:
+        if report["converted"]:
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in report["converted"].items())
+            lines.append(f"converted, {report['split']}: {kinds}")
+    return lines
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
@@ -122,25 +117,40 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     return shown
 
 
-def statistics_table(rows: Sequence[dict[str, Any]]) -> Table:
+def statistics_facts(stats: Stats, out: Path, seconds: float) -> dict[str, Any]:
+    """The object that `alexnet-prep compute-stats --json` prints, without the published values."""
+    return {
+        "images": stats.images,
+        "rgb_mean": stats.rgb_mean.tolist(),
+        "rgb_std": stats.rgb_std.tolist(),
+        "covariance": stats.covariance.tolist(),
+        "eigenvalues": stats.eigenvalues.tolist(),
+        "eigenvectors": stats.eigenvectors.tolist(),
+        "out": str(out),
+        "images_per_second": round(stats.images / seconds, 1),
+    }
+
+
+def statistics_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Ours and the published statistics side by side (statistics.comparison), for the user to judge."""
-    table = Table(title="RGB statistics, 0..255", title_justify="left")
-    for name in ("source", "mean", "deviation along the axes", "degrees to our axes"):
-        table.add_column(name, justify="left" if name == "source" else "right")
-    for row in rows:
-        figures = (row["rgb_mean"], row["axis_deviations"], row["angles_degrees"])
-        table.add_row(row["source"], *(" ".join(f"{value:.1f}" for value in values) for values in figures))
-    return table
+    header = ("source", "mean", "deviation along axes", "degrees to our axes")
+    figures = ("rgb_mean", "axis_deviations", "angles_degrees")
+    cells = [(row["source"], *(" ".join(f"{value:.1f}" for value in row[name]) for name in figures)) for row in rows]
+    return table_lines("RGB statistics, 0..255", header, cells)
 
 
-def verify_table(report: VerifyReport) -> Table:
+def deviation_line(stats: Stats) -> str:
+    """Mean and standard deviation of each channel over all pixels."""
+    pairs = zip("RGB", stats.rgb_mean, stats.rgb_std, strict=True)
+    return "a channel: " + ", ".join(f"{name} {mean:.3f} ± {std:.3f}" for name, mean, std in pairs)
+
+
+def verify_table(report: VerifyReport) -> list[str]:
     """What verification found wrong, a row a shard or sample."""
-    table = Table(title=f"{len(report.bad)} findings", title_justify="left")
-    for name in ("shard", "key", "what is wrong"):
-        table.add_column(name, overflow="fold")
-    for entry in report.bad[:SHOWN_ROWS]:
-        table.add_row(entry.shard, entry.key or "", entry.reason)
-    return table
+    rows = [(entry.shard, entry.key or "", entry.reason) for entry in report.bad[:SHOWN_ROWS]]
+    lines = table_lines(f"{len(report.bad):,} findings", ("shard", "key", "what is wrong"), rows)
+    more = len(report.bad) - len(rows)
+    return [*lines, f"… and {more:,} more, all in --json"] if more else lines
 
 
 def manifest_reports(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from alexnet_shards.manifest import ClassFact, Manifest, load_manifest
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import Stats, load_stats
 
+__version__ = "0.1.0"
+
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
     "AlexnetError",
@@ -18,6 +20,7 @@ __all__ = [
     "Manifest",
     "ShardSet",
     "Stats",
+    "__version__",
     "adopt",
     "editions",
     "errors",
@@ -35,6 +38,7 @@ __all__ = [
     "processes",
     "scan",
     "shardset",
+    "shown",
     "stats",
     "tar",
 ]

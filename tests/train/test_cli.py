@@ -1,145 +1,67 @@
-"""The commands as a user types them: results on stdout, one line on stderr for a mistake, exit status 0, 1 or 2."""
+"""The ways in: every command's help comes before torch, and a signal at any moment of the start ends it in one line."""
 
-import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner, Result
 
-from alexnet_train.checkpoint import load_checkpoint
-from alexnet_train.cli import eval_main, sort_paths, train_main
-
-SMALL = ["--recipe", "demo", "--set", "width=0.0625", "--set", "batch_size=5", "--set", "epochs=1"]
+COMMANDS = ("train", "eval", "predict", "export", "import")
+MODULE = [sys.executable, "-m", "alexnet_train.cli"]
 
 
-def run(command: click.Command, *words: str | Path) -> Result:
-    return CliRunner().invoke(command, [str(word) for word in words])
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler of its own for signal `number`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
-def failure(result: Result) -> str:
-    """The one line of a failed command."""
-    assert result.exit_code == 1, result.output
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_and_version(command: str) -> None:
+    (shown, short, version) = (
+        subprocess.run([*MODULE, command, flag], capture_output=True, text=True, check=True, timeout=60).stdout
+        for flag in ("--help", "-h", "--version")
+    )
+    assert shown == short
+    assert len(version.splitlines()) == 1
+    examples = shown.partition("Examples:\n")[2].splitlines()
+    assert len(examples) == 2
+    assert all(line.startswith(f"  alexnet-{command} ") for line in examples)
+    assert all(len(line) <= 80 for line in shown.partition("Examples:\n")[0].splitlines())
 
 
-def test_train_then_eval(make_run: Callable[..., str], tmp_path: Path) -> None:
-    pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
-    trained = run(train_main, "--shards", pattern, *SMALL, "--out", out, "--json")
-    assert trained.exit_code == 0, trained.output
-    record = json.loads(trained.stdout)
-    assert record.keys() >= {
-        "epoch", "step", "train_loss", "val_top1_error", "val_top5_error", "images_per_second", "data_wait_fraction",
-        "checkpoint",
-    }  # fmt: skip
-    val = f"{tmp_path}/shards/val-<000..001>.tar"
-    for views in (1, 10):
-        words = ("--checkpoint", record["checkpoint"], "--shards", val, "--views", str(views), "--json")
-        evaluated = run(eval_main, *words)
-        assert evaluated.exit_code == 0, evaluated.output
-        found = json.loads(evaluated.stdout)
-        assert (found["images"], found["views"]) == (11, views)
-        if views == 1:
-            assert (found["top1_error"], found["top5_error"]) == (record["val_top1_error"], record["val_top5_error"])
+def test_help_loads_neither_torch_nor_a_decoder() -> None:
+    code = "import sys, alexnet_train.cli, alexnet_train.commands; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "numpy", "scipy", "PIL", "fsspec", "rich"} & set(loaded)
 
 
-def test_an_ensemble_and_the_worst_classes(make_run: Callable[..., str], tmp_path: Path) -> None:
-    pattern, paths = make_run(tmp_path / "shards"), []
-    for seed in ("1", "2"):
-        words = [*SMALL, "--set", f"seed={seed}", "--out", str(tmp_path / seed), "--json"]
-        paths += ["--checkpoint", json.loads(run(train_main, "--shards", pattern, *words).stdout)["checkpoint"]]
-    val = f"{tmp_path}/shards/val-*.tar"
-    result = run(eval_main, *paths, "--shards", val, "--views", "1", "--worst", "3", "--json")
-    assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert found["images"] == 11
-    assert 1 <= len(found["worst"]) <= 3
-    assert found["worst"][0].keys() == {"wnid", "words", "images", "top1_error", "taken_for"}
-
-
-def test_text_results(make_run: Callable[..., str], tmp_path: Path) -> None:
-    trained = run(train_main, "--shards", make_run(tmp_path / "shards"), *SMALL, "--out", tmp_path / "run")
-    assert trained.exit_code == 0
-    assert dict(line.split(None, 1) for line in trained.stdout.splitlines())["step"] == "3"
-
-
-@pytest.mark.parametrize("spelling", ["train-{000..001}.tar", "train-<000..001>.tar", "train-*.tar", "words"])
-def test_four_spellings_of_the_shards(spelling: str, make_run: Callable[..., str], tmp_path: Path) -> None:
-    make_run(tmp_path)
-    paths = [f"{tmp_path}/train-000.tar", f"{tmp_path}/train-001.tar"]
-    shards = paths if spelling == "words" else [f"{tmp_path}/{spelling}"]
-    result = run(train_main, "--shards", *shards, *SMALL, "--dry-run", "--json", "--out", tmp_path / "run")
-    assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert (found["train_images"], found["val_images"], found["batch_shape"]) == (17, 11, [5, 3, 224, 224])
-    assert found.keys() >= {"parameters", "multiply_adds", "batch_shape", "seconds_per_epoch"}
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_while_torch_is_imported(number: signal.Signals, tmp_path: Path) -> None:
+    words = ["train", "--shards", str(tmp_path / "none-*.tar"), "--out", str(tmp_path / "run")]
+    ended = 0
+    for delay_ms in (0, 20, 50, 100, 150, 200, 300, 500, 800):
+        process = subprocess.Popen([*MODULE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not (catches(process.pid, signal.SIGTERM) and catches(process.pid, signal.SIGINT)):
+            time.sleep(0.001)
+        time.sleep(delay_ms / 1000)
+        process.send_signal(signal.SIGUSR1)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+        assert stdout == ""
+        (line,) = stderr.splitlines()
+        assert process.returncode in (128 + number, 1), stderr  # 1: it had come to say that there are no shards
+        ended += process.returncode != 1
+        assert line.startswith("error: ")
+    assert ended >= 3
     assert not (tmp_path / "run").exists()
 
 
-def test_words_of_two_expanded_patterns_are_told_apart() -> None:
-    more = ["a/train-001.tar", "b/val-001.tar", "a/train-002.tar"]
-    assert sort_paths("a/train-000.tar", "b/val-000.tar", more) == (
-        ("a/train-000.tar", "a/train-001.tar", "a/train-002.tar"),
-        ("b/val-000.tar", "b/val-001.tar"),
-    )
-    assert sort_paths("a/train-000.tar", None, more[:1]) == (("a/train-000.tar", "a/train-001.tar"), ())
-
-
-def test_mistakes_are_one_line(make_run: Callable[..., str], tmp_path: Path) -> None:
-    pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
-    words = ["--out", str(out), *SMALL]
-    assert "no file matches" in failure(run(train_main, "--shards", "nowhere/train-*.tar", *words))
-    assert "no such shard" in failure(run(train_main, "--shards", "nowhere/train-{000..999}.tar", *words))
-    assert "unreadable shard pattern" in failure(run(train_main, "--shards", "shards/train-{0..}.tar", *words))
-    assert "did you mean epochs" in failure(run(train_main, "--shards", pattern, *words, "--set", "epoch=2"))
-    assert "did you mean released" in failure(run(train_main, "--shards", pattern, "--recipe", "release"))
-    assert "--device tpu" in failure(run(train_main, "--shards", pattern, *words, "--device", "tpu"))
-    assert "no statistics" in failure(run(train_main, "--shards", pattern, *words, "--stats", "nowhere.npz"))
-    assert "no such checkpoint" in failure(run(eval_main, "--checkpoint", "nowhere.pt", "--shards", pattern))
-    assert not out.exists()
-
-
-@pytest.mark.parametrize("how", [[], ["--child-process", "--threads", "2"]])
-def test_a_bad_sample_stops_the_run_or_is_quarantined(
-    make_run: Callable[..., str], tmp_path: Path, how: list[str]
-) -> None:
-    pattern = make_run(tmp_path / "shards")
-    path = sorted((tmp_path / "shards").glob("train-*.tar"))[0]
-    content = bytearray(path.read_bytes())
-    content[2000] ^= 255
-    path.write_bytes(content)
-    words = ["--shards", pattern, *SMALL, "--out", str(tmp_path / "run"), *how]
-    line = failure(run(train_main, *words))
-    assert path.name in line
-    assert "alexnet-prep verify" in line
-    trained = run(train_main, *words, "--quarantine", "1", "--json")
-    assert trained.exit_code == 0, trained.output
-    assert json.loads(trained.stdout)["epoch"] == 1
-
-
-def test_wrong_usage_is_status_2() -> None:
-    assert run(train_main).exit_code == 2
-    assert run(eval_main, "--checkpoint", "a.pt", "--shards", "b", "--views", "3").exit_code == 2
-
-
-def test_real_processes(make_run: Callable[..., str], tmp_path: Path) -> None:
-    """Both ways to start the module, a truncated shard, and a traceback-free failure."""
-    make_run(tmp_path / "shards")
-    words = ["--shards", f"{tmp_path}/shards/train-{{000..001}}.tar", *SMALL, "--out", f"{tmp_path}/run", "--json"]
-    module = [sys.executable, "-m", "alexnet_train.cli"]
-    done = subprocess.run([*module, *words], capture_output=True, text=True, check=True)
-    checkpoint = Path(json.loads(done.stdout)["checkpoint"])
-    assert load_checkpoint(checkpoint)["step"] == 3
-    shard = tmp_path / "shards" / "train-001.tar"
-    shard.write_bytes(shard.read_bytes()[:-1024])
-    done = subprocess.run([*module, "train", *words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {shard}: ")
-    assert len(done.stderr.splitlines()) == 1
+def test_the_module_trains_where_no_command_is_named(tmp_path: Path) -> None:
+    for words in (["--shards", "none.tar"], ["train", "--shards", "none.tar"]):
+        done = subprocess.run([*MODULE, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "none.tar" in done.stderr

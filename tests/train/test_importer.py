@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor, nn
 
 from alexnet_shards.manifest import ClassFact, Manifest, load_manifest, manifest_path, save_manifest
-from alexnet_train import cli, importer
+from alexnet_train import importer
 from alexnet_train.evaluate import load_classifier
 
 SHAPES = {  # bvlc_alexnet's, from its deploy.prototxt: outputs, inputs of a group, rows, columns
@@ -40,10 +39,6 @@ def shards(make_shards: Callable[..., str], tmp_path: Path, wnids: list[str], mo
     save_manifest(path, Manifest(split="val", classes=classes, shards=load_manifest(path).shards))
     monkeypatch.setattr(importer, "ILSVRC2012_SHA256", hashlib.sha256("\n".join(sorted(wnids)).encode()).hexdigest())
     return pattern
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(cli.import_main, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +80,22 @@ def torchvision_network() -> nn.Sequential:
     return network
 
 
-def test_torchvision(shards: str, tmp_path: Path, images_nhwc: npt.NDArray[np.uint8], wnids: list[str]) -> None:
+def test_torchvision(
+    run: Any, shards: str, tmp_path: Path, images_nhwc: npt.NDArray[np.uint8], wnids: list[str]
+) -> None:
     network, out = torchvision_network(), tmp_path / "imported.pt"
     torch.save(network.state_dict(), tmp_path / "alexnet.pth")
     done = run(
-        "--from", "torchvision", "--weights", tmp_path / "alexnet.pth", "--shards", shards, "--out", out, "--json"
+        "import",
+        "--from",
+        "torchvision",
+        "--weights",
+        tmp_path / "alexnet.pth",
+        "--shards",
+        shards,
+        "--out",
+        out,
+        "--json",
     )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["recipe"] == "torchvision"
@@ -100,10 +106,10 @@ def test_torchvision(shards: str, tmp_path: Path, images_nhwc: npt.NDArray[np.ui
     assert_same_probabilities(out, images_nhwc, logits, wnids)
 
 
-def test_the_weights_are_not_overwritten(shards: str, tmp_path: Path) -> None:
+def test_the_weights_are_not_overwritten(run: Any, shards: str, tmp_path: Path) -> None:
     path = tmp_path / "alexnet.pth"
     path.write_bytes(b"precious")
-    done = run("--from", "torchvision", "--weights", path, "--shards", shards, "--out", path, "--json")
+    done = run("import", "--from", "torchvision", "--weights", path, "--shards", shards, "--out", path, "--json")
     assert done.exit_code == 1
     assert f"error: {path}: is the input {path} and would be overwritten; name another file" in done.output
     assert path.read_bytes() == b"precious"
@@ -146,7 +152,13 @@ def as_tensorflow(blobs: Any) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("form", ["old.caffemodel", "new.caffemodel", "caffe.npy", "tensorflow.npy"])
 def test_caffe(
-    shards: str, tmp_path: Path, images_nhwc: npt.NDArray[np.uint8], wnids: list[str], form: str, caffemodel: Any
+    run: Any,
+    shards: str,
+    tmp_path: Path,
+    images_nhwc: npt.NDArray[np.uint8],
+    wnids: list[str],
+    form: str,
+    caffemodel: Any,
 ) -> None:
     blobs, path, out = caffe_blobs(), tmp_path / form, tmp_path / "imported.pt"
     if path.suffix == ".npy":
@@ -154,23 +166,33 @@ def test_caffe(
         np.save(path, np.array(dump, dtype=object), allow_pickle=True)
     else:
         path.write_bytes(caffemodel(blobs, old=form == "old.caffemodel"))
-    done = run("--from", "caffe", "--weights", path, "--shards", shards, "--out", out)
+    done = run("import", "--from", "caffe", "--weights", path, "--shards", shards, "--out", out)
     assert done.exit_code == 0, done.output
     with torch.no_grad():
         logits = caffe_logits(blobs, images_nhwc)
     assert_same_probabilities(out, images_nhwc, logits, wnids)
 
 
-def test_other_classes_are_refused(shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_classes_are_refused(run: Any, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # ILSVRC-2012's own checksum again
     torch.save({}, tmp_path / "x.pth")
-    done = run("--from", "torchvision", "--weights", tmp_path / "x.pth", "--shards", shards, "--out", tmp_path / "o.pt")
+    done = run(
+        "import",
+        "--from",
+        "torchvision",
+        "--weights",
+        tmp_path / "x.pth",
+        "--shards",
+        shards,
+        "--out",
+        tmp_path / "o.pt",
+    )
     assert done.exit_code == 1
     assert "1000 classes that are not the 1000 of ILSVRC-2012" in done.stderr
     assert not (tmp_path / "o.pt").exists()
 
 
-def test_other_weights_are_refused(shards: str, tmp_path: Path) -> None:
+def test_other_weights_are_refused(run: Any, shards: str, tmp_path: Path) -> None:
     state = torchvision_network().state_dict()
     files: dict[str, tuple[str, Any, str]] = {
         "nothing.pth": ("torchvision", {}, "no 'features.0.weight' in it"),
@@ -180,13 +202,17 @@ def test_other_weights_are_refused(shards: str, tmp_path: Path) -> None:
     }
     for name, (kind, content, message) in files.items():
         torch.save(content, tmp_path / name)
-        done = run("--from", kind, "--weights", tmp_path / name, "--shards", shards, "--out", tmp_path / "o.pt")
+        done = run(
+            "import", "--from", kind, "--weights", tmp_path / name, "--shards", shards, "--out", tmp_path / "o.pt"
+        )
         assert done.exit_code == 1, name
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
     (tmp_path / "text.pth").write_text("no weights")
     for kind, path in (("torchvision", "text.pth"), ("caffe", "text.pth"), ("torchvision", "absent.pth")):
-        done = run("--from", kind, "--weights", tmp_path / path, "--shards", shards, "--out", tmp_path / "o.pt")
+        done = run(
+            "import", "--from", kind, "--weights", tmp_path / path, "--shards", shards, "--out", tmp_path / "o.pt"
+        )
         assert done.exit_code == 1
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "o.pt").exists()

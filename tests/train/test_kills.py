@@ -24,7 +24,7 @@ SETTINGS = ("width=0.0625", "batch_size=5", "log_every_steps=1", "checkpoint_eve
 TIMES = {"images_per_second", "data_wait_fraction", "checkpoint", "memory_bytes", "bound_by"}
 # Imports torch once for all the processes of this file.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["alexnet_train.cli"])
+PROCESSES.set_forkserver_preload(["alexnet_train.loop"])
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
+from alexnet_command.failures import Stop
+
 LEAVE = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):
+class Stopped(Stop):
     """The run was asked to stop, and has saved; `status` is what a shell expects of a process ended by that signal."""
 
     def __init__(self, number: int, step: int) -> None:

@@ -1,0 +1,282 @@
+"""The commands of alexnet-prep: each reads its options, calls one function of the package, and shows its result.
+
+What a command works with is imported when it runs, so that help is printed at once.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet_command.options import Group
+from alexnet_command.printing import say, show, show_json
+from alexnet_command.signals import loading
+
+# alexnet_pixels.FILTERS, which would import a decoder.
+FILTERS = ("area", "lanczos", "bicubic", "bilinear")
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object to stdout instead of a table."
+)
+workers_option = click.option(
+    "--workers", metavar="N", type=click.IntRange(1, 1024), help="Worker processes.  [default: one a processor]"
+)
+
+
+@click.group(cls=Group)
+def commands() -> None:
+    """Official ImageNet archives to 256x256 shards and their statistics."""
+
+
+@commands.command(examples=["alexnet-prep sample sample", "alexnet-prep sample small --classes 3 --train-per-class 20"])
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--edition", type=click.Choice(["2010", "2012"]), default="2010", help="Layout to draw.")
+@click.option("--classes", metavar="N", type=click.IntRange(2, 10), default=10, help="Classes to draw.")
+@click.option("--train-per-class", metavar="N", type=click.IntRange(1), default=130, help="Training photos a class.")
+@click.option("--val-per-class", metavar="N", type=click.IntRange(1), default=20, help="Validation photos a class.")
+@click.option("--test-per-class", metavar="N", type=click.IntRange(1), default=5, help="Test photos a class.")
+@click.option("--seed", metavar="N", type=int, default=0, help="Another seed draws other photos.")
+@workers_option
+@json_option
+def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) -> None:
+    """Draw a small, learnable source in the exact layout of the official archives into DIR."""
+    with loading():
+        from alexnet_drawn import SampleRequest, draw_source
+        from alexnet_prep.progress import counting
+    request = SampleRequest(directory=directory, workers=workers or available_cpus(), **options)
+    with counting("draw") as progress:
+        facts = draw_source(request, progress)
+    images = ", ".join(f"{split} {count:,}" for split, count in facts.members.items())
+    words = "there already" if facts.reused else "drawn"
+    _result(as_json, facts.as_json(), [f"{directory}: ILSVRC-{request.edition} archives, {words}: {images} images"])
+
+
+@commands.command(
+    examples=[
+        "alexnet-prep shards --source /path/to/archives --out shards",
+        "alexnet-prep shards --source photos --edition folder --split val",
+    ]
+)
+@click.option(
+    "--source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder with the official archives."
+)
+@click.option("--out", metavar="DIR", default="shards", type=click.Path(path_type=Path), help="Folder for the shards.")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to make.")
+@click.option(
+    "--edition", type=click.Choice(["auto", "2010", "2012", "folder"]), default="auto", help="Which archives to expect."
+)
+@click.option(
+    "--num-shards",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Shards a split.  [default: 1000 for an official training set, else one for every 1,260 images]",
+)
+@workers_option
+@click.option("--seed", metavar="N", type=int, default=0, help="Seed of the global shuffle.")
+@click.option(
+    "--quality", metavar="N", type=click.IntRange(1, 100), default=95, help="JPEG quality of the 256x256 images."
+)
+@click.option("--filter", "filter_name", type=click.Choice(FILTERS), default=FILTERS[0], help="Resampling filter.")
+@click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), default="4:2:0", help="JPEG chroma.")
+@click.option("--keep-truncated", is_flag=True, help="Keep JPEGs of which a part is missing, grey where it is.")
+@click.option(
+    "--labels",
+    type=click.Choice(["devkit", "wnid"]),
+    help="Label order: devkit (the paper's: ID - 1) or wnid (sorted WNIDs, torchvision's and timm's).  [default: devkit]",
+)
+@click.option(
+    "--hang-seconds",
+    metavar="S",
+    type=click.FloatRange(1),
+    default=120.0,
+    help="A worker this long at one image hangs.",
+)
+@click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
+@json_option
+def shards(**options: Any) -> None:
+    """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
+    with loading():
+        from alexnet_pixels import PixelRecipe
+        from alexnet_prep.pipeline import ShardsRequest, make_shards
+        from alexnet_prep.progress import RunProgress
+        from alexnet_prep.report import report_lines, report_table
+    _say_decoder()
+    as_json = options.pop("as_json")
+    names = {
+        "filter_name": "filter",
+        "quality": "quality",
+        "subsampling": "subsampling",
+        "keep_truncated": "keep_truncated",
+    }
+    recipe = PixelRecipe(**{name: options.pop(option) for option, name in names.items()})
+    options["workers"] = options["workers"] or available_cpus()
+    options["label_order"] = options.pop("labels")
+    reports = make_shards(ShardsRequest(recipe=recipe, **options), RunProgress())
+    if not as_json:
+        for report in reports:
+            for line in report_lines(report):
+                say(line)
+    _result(as_json, reports, report_table(reports))
+
+
+@commands.command(
+    "compute-stats",
+    examples=["alexnet-prep compute-stats", "alexnet-prep compute-stats --shards 'shards/train-*.tar' --workers 2"],
+)
+@click.option(
+    "--shards", "patterns", metavar="SHARDS", multiple=True, help="Training shards.  [default: shards/train-*.tar]"
+)
+@click.argument("more", metavar="[SHARDS]...", nargs=-1)
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="[default: stats.npz beside the shards]")
+@workers_option
+@json_option
+def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | None, **options: Any) -> None:
+    """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly."""
+    with loading():
+        from alexnet_prep import statistics
+        from alexnet_prep.progress import counting
+        from alexnet_prep.report import deviation_line, statistics_facts, statistics_table
+    chosen = (*patterns, *more) or ("shards/train-*.tar",)
+    out = out or Path(chosen[0]).parent / "stats.npz"
+    started = time.monotonic()
+    with counting("statistics") as progress:
+        stats = statistics.compute_stats(chosen, out, options["workers"] or available_cpus(), progress)
+    rows = statistics.comparison(stats)
+    facts = statistics_facts(stats, out, time.monotonic() - started) | {"published": rows[1:]}
+    _result(options["as_json"], facts, [*statistics_table(rows), deviation_line(stats), f"written: {out}"])
+
+
+@commands.command(
+    examples=[
+        "alexnet-prep verify --shards shards",
+        "alexnet-prep verify --shards shards --repair --source /path/to/archives",
+    ]
+)
+@click.option(
+    "--shards",
+    "directory",
+    metavar="DIR",
+    default="shards",
+    type=click.Path(path_type=Path),
+    help="Folder of the shards.",
+)
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to verify.")
+@click.option("--repair", is_flag=True, help="Rebuild the bad shards, and only those, from --source.")
+@click.option(
+    "--source", metavar="DIR", type=click.Path(path_type=Path), help="Folder with the archives, for --repair."
+)
+@workers_option
+@json_option
+def verify(directory: Path, split: str, repair: bool, source: Path | None, **options: Any) -> None:
+    """Hash every shard and decode every sample; status 1 and the names of what is wrong where anything is."""
+    with loading():
+        from alexnet_prep.errors import RunError
+        from alexnet_prep.pipeline import make_shards, repair_requests
+        from alexnet_prep.progress import RunProgress, counting
+        from alexnet_prep.report import verify_table
+        from alexnet_prep.verify import splits_in
+        from alexnet_prep.verify import verify as verify_splits
+    workers = options["workers"] or available_cpus()
+    splits = splits_in(directory) if split == "all" else (split,)
+    with counting("verify") as progress:
+        report = verify_splits(directory, splits, workers, progress)
+    if report.bad and repair:
+        if source is None:
+            raise click.UsageError("--repair needs --source, the folder with the archives")
+        for request in repair_requests(directory, splits, source, workers):
+            make_shards(request, RunProgress())
+        with counting("verify") as progress:
+            report = verify_splits(directory, splits, workers, progress)
+    line = f"{directory}: {report.samples:,} samples in {report.shards:,} shards"
+    lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]
+    _result(options["as_json"], report.as_json(), lines)
+    if report.bad:
+        raise RunError(f"{line}: {len(report.bad)} findings; rebuild with alexnet-prep verify --repair --source DIR")
+
+
+@commands.command(
+    examples=[
+        "alexnet-prep index --shards 'elsewhere/train-*.tar'",
+        "alexnet-prep index --shards 'elsewhere/train-*.tar' --classes classes.txt",
+    ]
+)
+@click.option(
+    "--shards", "patterns", metavar="SHARDS", multiple=True, required=True, help="Shards of one split, made elsewhere."
+)
+@click.argument("more", metavar="[SHARDS]...", nargs=-1)
+@click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Text file, `WNID words` a label.")
+@workers_option
+@json_option
+def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
+    """Write index and manifest for shards made elsewhere, beside them."""
+    with loading():
+        from alexnet_prep.progress import counting
+        from alexnet_shards.adopt import adopt_shards, read_classes
+        from alexnet_shards.errors import FormatError
+        from alexnet_shards.manifest import shards_of, split_of
+        from alexnet_shards.pattern import expand_patterns
+    places = sorted({split_of(path) for path in expand_patterns((*patterns, *more))})
+    if len(places) != 1:
+        raise FormatError(f"{patterns[0]}: the pattern names {len(places)} splits or directories; index one at a time")
+    directory, split = Path(places[0][0]), places[0][1]
+    facts = read_classes(classes) if classes is not None else None
+    total, done = len(shards_of(directory, split)), count(1)
+    with counting("index") as progress:
+        workers = options["workers"] or available_cpus()
+        manifest = adopt_shards(directory, split, workers, lambda _: progress(next(done), total), facts)
+    found = {
+        "split": manifest.split,
+        "shards": len(manifest.shards),
+        "samples": manifest.samples,
+        "classes": len(manifest.classes),
+    }
+    _result(options["as_json"], found, [", ".join(f"{name} {value}" for name, value in found.items())])
+
+
+@commands.command(examples=["alexnet-prep report", "alexnet-prep report --shards shards --json"])
+@click.option(
+    "--shards",
+    "directory",
+    metavar="DIR",
+    default="shards",
+    type=click.Path(path_type=Path),
+    help="Folder of the shards.",
+)
+@json_option
+def report(directory: Path, as_json: bool) -> None:
+    """Show what became of every source file, from the manifests of finished splits."""
+    with loading():
+        from alexnet_prep.report import manifest_reports, report_lines, report_table
+        from alexnet_prep.verify import splits_in
+        from alexnet_shards import load_manifest
+        from alexnet_shards.manifest import manifest_path
+    manifests = [load_manifest(manifest_path(directory, split)) for split in splits_in(directory)]
+    reports = manifest_reports(manifests)
+    _result(as_json, reports, [*report_table(reports), *(line for entry in reports for line in report_lines(entry))])
+
+
+def available_cpus() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say_decoder() -> None:
+    """Which Pillow decodes, and a warning where it is not the one that was installed."""
+    from alexnet_pixels import decoder_facts, decoder_warning
+
+    say("decoder: " + ", ".join(f"{name} {value}" for name, value in decoder_facts().items()))
+    warning = decoder_warning()
+    if warning:
+        say(f"warning: {warning}")
+
+
+def _result(as_json: bool, content: Any, lines: Iterable[str]) -> None:
+    """The result to stdout: as a JSON object, or as lines."""
+    if as_json:
+        show_json(content)
+    else:
+        show(lines)

@@ -1,0 +1,127 @@
+"""A failure as its exit status and one line: where, what was found, and what to do."""
+
+import errno
+
+import click
+
+from alexnet_command.printing import OutputGone
+from alexnet_command.signals import INTERRUPTED, Terminated
+from alexnet_shards.errors import AlexnetError
+
+STATUS_FAILED = 1
+STATUS_USAGE = 2
+STATUS_INTERRUPTED = 130
+
+# What a user can do about a system's answer; the rest of errno says enough by itself.
+_REMEDIES = {
+    errno.EACCES: "check whose it is and its permissions",
+    errno.EPERM: "check whose it is and its permissions",
+    errno.EROFS: "it is mounted read-only; choose another place",
+    errno.ENOSPC: "free some room, or choose another place, and start again",
+    errno.EDQUOT: "free some room in your quota, or choose another place, and start again",
+    errno.EFBIG: "the file system or a limit (ulimit -f) allows no such size",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path: a part of it is no directory",
+    errno.EISDIR: "a file is expected here",
+    errno.EEXIST: "choose another name, or remove what is there",
+    errno.ENOTEMPTY: "choose another name, or remove what is there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "check its links",
+    errno.EMFILE: "allow more open files (ulimit -n), or take fewer workers",
+    errno.ENFILE: "the machine has too many files open; start again later",
+    errno.EAGAIN: "the system allows no more processes or memory; take fewer workers, or start again later",
+    errno.ENOMEM: "take fewer workers or a smaller batch, or more memory",
+    errno.EIO: "the disk or its connection fails; see dmesg, and start again when it is well",
+    errno.ESTALE: "the network file system lost it; mount it again, and start again",
+    errno.ENOLCK: "this file system gives no locks; choose another place",
+    errno.ENETUNREACH: "check the network, and start again",
+    errno.EHOSTUNREACH: "check the network, and start again",
+    errno.ECONNREFUSED: "check the address, and that somebody answers there",
+    errno.ECONNRESET: "check the network, and start again",
+    errno.ETIMEDOUT: "check the network, and start again",
+}
+
+
+class Stop(Exception):
+    """A command that ends before its work is done without having failed, as a run that was asked to save and leave.
+
+    Its text is one line, `status` the exit status.
+    """
+
+    status = 0
+
+
+# Everything that a user can cause; any other exception is a bug of ours, and its traceback is wanted.
+FAILURES = (
+    AlexnetError,
+    OSError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,
+    Stop,
+    OutputGone,
+    KeyboardInterrupt,
+    Terminated,
+    click.exceptions.Exit,
+    click.Abort,
+    click.ClickException,
+)
+
+
+def outcome(error: BaseException) -> tuple[int, str | None]:
+    """(exit status, line for stderr) of one of FAILURES; no line where nobody needs to be told. Raises what is a bug."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code, None
+        case Stop():
+            return error.status, str(error)
+        case OutputGone():
+            return STATUS_FAILED, None
+        case KeyboardInterrupt() | click.Abort():
+            return STATUS_INTERRUPTED, f"error: {INTERRUPTED}"
+        case Terminated():
+            return int(str(error.code)), f"error: {INTERRUPTED}"
+        case click.UsageError():
+            return STATUS_USAGE, f"error: {_usage_line(error)}"
+    return STATUS_FAILED, f"error: {_failure_line(error)}"
+
+
+def _failure_line(error: BaseException) -> str:
+    match error:
+        case AlexnetError():
+            return str(error)
+        case click.ClickException():
+            return error.format_message()
+        case OSError():
+            return _system_line(error)
+        case RecursionError():
+            return "what was read is nested too deeply to be one of our files; check what was given"
+        case MemoryError():
+            return _memory_line(error)
+        case RuntimeError() if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
+            return _memory_line(error)
+    raise error
+
+
+def _system_line(error: OSError) -> str:
+    places = [_text(name) for name in (error.filename, error.filename2) if name not in (None, "")]
+    what = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0)
+    return ": ".join([" -> ".join(places), what] if places else [what]) + (f"; {remedy}" if remedy else "")
+
+
+def _text(name: object) -> str:
+    return name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
+
+
+def _memory_line(error: BaseException) -> str:
+    detail = str(error).partition("\n")[0]
+    return f"out of memory{f' ({detail})' if detail else ''}; take fewer workers or a smaller batch, or more memory"
+
+
+def _usage_line(error: click.UsageError) -> str:
+    text = " ".join(error.format_message().split())
+    if error.ctx is None:
+        return text
+    usage = " ".join(error.ctx.get_usage().split())
+    return f"{text.rstrip('.')}. {usage}; {error.ctx.command_path} --help says more"

@@ -1,0 +1,290 @@
+"""The commands: each reads its options, calls one function of the package, and shows its result.
+
+What a command works with, torch above all, is imported when it runs, so that help is printed at once.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet_command.options import Group
+from alexnet_command.printing import say, show, show_json
+from alexnet_command.signals import loading
+
+# Names that options offer; their homes (recipe, export, importer) import torch.
+DEFAULT_RECIPE = "released"
+FORMATS = ("onnx", "safetensors", "torchvision")
+SOURCES = ("caffe", "torchvision")
+
+EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
+VIEWS = click.option("--views", type=click.Choice(["1", "10"]), default="10", help="Crops of each image.")
+
+
+class TrainGroup(Group):
+    """Train where no command is named: `torchrun -m alexnet_train.cli --shards …` trains."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `train` in front of options that are not this group's own."""
+        named = args and (args[0] in self.commands or args[0] in ("-h", "--help", "--version"))
+        return super().parse_args(ctx, args if named else ["train", *args])
+
+
+@click.group(cls=TrainGroup)
+def commands() -> None:
+    """Train, evaluate and use AlexNet."""
+
+
+@commands.command(
+    "train",
+    examples=[
+        "alexnet-train --shards 'shards/train-*.tar'",
+        "alexnet-train --shards 'shards/train-*.tar' --recipe small --set epochs=5 --out runs/try",
+    ],
+)
+@click.option(
+    "--shards",
+    metavar="SHARDS",
+    required=True,
+    help="Training shards: a path, a glob or a range as 'train-{000..999}.tar'.",
+)
+@click.option(
+    "--val-shards", metavar="SHARDS", help="Validation shards.  [default: val-*.tar beside the training shards]"
+)
+@click.option(
+    "--stats",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Statistics.  [default: stats.npz beside the shards]",
+)
+@click.option("--recipe", metavar="NAME|FILE", default=DEFAULT_RECIPE, help="Recipe name or TOML file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Run directory.  [default: runs/RECIPE]")
+@click.option("--fresh", is_flag=True, help="Remove what an earlier run left in the run directory, and begin anew.")
+@click.option("--dry-run", is_flag=True, help="Build everything, try a few steps, print sizes, memory and times.")
+@click.option(
+    "--overfit",
+    "overfit_batches",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Train on N batches again and again, till Ctrl-C.",
+)
+@click.option(
+    "--profile",
+    "profile_steps",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Trace N steps by torch's profiler.",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write the metrics as TensorBoard event files.")
+@click.option(
+    "--quarantine",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Go on without up to N bad samples; one more ends the run.",
+)
+@click.option(
+    "--threads", metavar="N", type=click.IntRange(0), help="Threads that decode.  [default: a share of the cores]"
+)
+@click.option("--child-process", is_flag=True, help="Decode in a process of its own, for GPUs that wait for launches.")
+@DEVICE
+@AS_JSON
+@EXTRA_PATHS
+def train(**options: Any) -> None:
+    """Train AlexNet on shards; started again with the same --out, it goes on where it stopped."""
+    with loading():
+        from alexnet_train.distributed import join_world
+        from alexnet_train.dryrun import dry_run
+        from alexnet_train.loop import LoaderOptions, RunConfig, fit
+        from alexnet_train.overfit import overfit
+        from alexnet_train.progress import RunProgress
+        from alexnet_train.recipe import load_recipe
+    recipe = load_recipe(options["recipe"], options["settings"])
+    shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
+    options["threads"] = options["threads"] or 0
+    with join_world(options["device"]) as world, RunProgress("train", "steps", quiet=not world.is_main) as progress:
+        run = RunConfig(
+            recipe=recipe,
+            shards=shards,
+            val_shards=val_shards,
+            stats=options["stats"],
+            out_dir=options["out"] or Path("runs") / recipe.name,
+            world=world,
+            loader=LoaderOptions(**{name: options[name] for name in ("quarantine", "threads", "child_process")}),
+            **{name: options[name] for name in ("fresh", "tensorboard", "profile_steps")},
+        )
+        if options["dry_run"]:
+            result = dry_run(run, progress)
+        elif options["overfit_batches"]:
+            result = overfit(run, progress, options["overfit_batches"])
+        else:
+            result = fit(run, progress)
+    if world.is_main:
+        _result(options, result)
+
+
+@commands.command(
+    "eval",
+    examples=[
+        "alexnet-eval --checkpoint runs/released/checkpoints/best.pt --shards 'shards/val-*.tar'",
+        "alexnet-eval --checkpoint a.pt --checkpoint b.pt --shards 'shards/val-*.tar' --worst 20",
+    ],
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    metavar="FILE",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file of RUN/checkpoints; several times: their probabilities are averaged.",
+)
+@click.option("--shards", metavar="SHARDS", required=True, help="Shards to evaluate on: a path, a glob or a range.")
+@VIEWS
+@click.option(
+    "--worst", metavar="N", type=click.IntRange(0), default=0, help="List the N classes with the highest error."
+)
+@click.option(
+    "--quarantine",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Go on without up to N bad samples; one more ends the evaluation.",
+)
+@click.option("--batch-size", metavar="N", type=click.IntRange(1), default=100, help="Images at once.")
+@DEVICE
+@AS_JSON
+@EXTRA_PATHS
+def evaluate(**options: Any) -> None:
+    """Top-1 and top-5 errors, each image once, probabilities averaged over views and checkpoints."""
+    with loading():
+        from alexnet_stream import open_shards
+        from alexnet_train.distributed import join_world
+        from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
+        from alexnet_train.metrics import worst_classes
+        from alexnet_train.progress import RunProgress
+    shards = open_shards([options["shards"], *options["more_shards"]])
+    with join_world(options["device"]) as world, RunProgress("evaluate", "images", quiet=not world.is_main) as progress:
+        classifiers = [load_classifier(path, world.device) for path in options["checkpoints"]]
+        progress.start(shards.num_samples)
+        batch_size, quarantine = options["batch_size"], options["quarantine"]
+        how = EvalConfig(views=int(options["views"]), batch_size=batch_size, world=world, quarantine=quarantine)
+        result = evaluate(classifiers, shards, how, progress.advance)
+    if world.is_main:
+        worst = worst_classes(result, shards.classes, options["worst"])
+        _result(options, result.as_dict() | ({"worst": worst} if options["worst"] else {}))
+
+
+@commands.command(
+    "predict",
+    examples=[
+        "alexnet-predict --checkpoint runs/released/checkpoints/best.pt photo.jpg",
+        "alexnet-predict --checkpoint best.pt --views 1 --top 3 photos/*.jpg --json",
+    ],
+)
+@click.option(
+    "--checkpoint", metavar="FILE", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints."
+)
+@VIEWS
+@click.option("--top", metavar="N", type=click.IntRange(1), default=5, help="Classes to name for each image.")
+@DEVICE
+@AS_JSON
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+def predict(**options: Any) -> None:
+    """What a checkpoint sees in each IMAGE; a bad one is a line, the others are seen, and the status is 1."""
+    with loading():
+        from alexnet_pixels import PixelRecipe
+        from alexnet_train.checkpoint import load_checkpoint
+        from alexnet_train.distributed import choose_device
+        from alexnet_train.evaluate import classifier_of
+        from alexnet_train.predict import BadFile, predict
+    bad: list[BadFile] = []
+
+    def on_bad(error: BadFile) -> None:
+        bad.append(error)
+        say(f"error: {error}")
+
+    content = load_checkpoint(options["checkpoint"])
+    classifier = classifier_of(content, str(options["checkpoint"]), choose_device(options["device"]))
+    pixels = PixelRecipe.from_dict(content.get("pixels", {}))
+    how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
+    _result(options, predict(classifier, options["images"], pixels, **how))
+    click.get_current_context().exit(1 if bad else 0)
+
+
+@commands.command(
+    "export",
+    examples=[
+        "alexnet-export --checkpoint best.pt --to onnx --out alexnet.onnx",
+        "alexnet-export --checkpoint best.pt --to safetensors --out alexnet.safetensors",
+    ],
+)
+@click.option(
+    "--checkpoint", metavar="FILE", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints."
+)
+@click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
+@click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@AS_JSON
+def export(**options: Any) -> None:
+    """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet."""
+    with loading():
+        from alexnet_train.export import export
+    _result(options, export(options["checkpoint"], options["to"], options["out"]))
+
+
+@commands.command(
+    "import",
+    examples=[
+        "alexnet-import --from torchvision --weights alexnet-owt-7be5be79.pth --shards 'val-*.tar' --out tv.pt",
+        "alexnet-import --from caffe --weights bvlc_alexnet.caffemodel --shards 'val-*.tar' --out caffe.pt",
+    ],
+)
+@click.option("--from", "kind", required=True, type=click.Choice(SOURCES), help="Whose weights they are.")
+@click.option(
+    "--weights",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A .pth, .caffemodel or .npy file.",
+)
+@click.option(
+    "--shards", metavar="SHARDS", required=True, help="Shards of ILSVRC-2012, whose class order the checkpoint gets."
+)
+@click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The checkpoint to write.")
+@AS_JSON
+@EXTRA_PATHS
+def import_(**options: Any) -> None:
+    """Write published weights of torchvision's AlexNet or Caffe's bvlc_alexnet as a checkpoint."""
+    with loading():
+        from alexnet_train.importer import import_weights
+    shards = (options["shards"], *options["more_shards"])
+    _result(options, import_weights(options["kind"], options["weights"], shards, options["out"]))
+
+
+def sort_paths(
+    shards: str, val_shards: str | None, more_shards: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(training, validation) patterns. The shell expands unquoted braces and globs to many words, of which click gives
+    all but the first as `more_shards`; those of the validation split belong to --val-shards."""
+    from alexnet_shards.manifest import split_of
+
+    if val_shards is None:
+        return (shards, *more_shards), ()
+    val_split = split_of(val_shards)
+    val_paths = tuple(path for path in more_shards if split_of(path) == val_split)
+    return (shards, *(path for path in more_shards if path not in val_paths)), (val_shards, *val_paths)
+
+
+def _result(options: dict[str, Any], content: Any) -> None:
+    """The result to stdout: as JSON, or as lines."""
+    from alexnet_train.report import result_lines
+
+    if options["as_json"]:
+        show_json(content)
+    else:
+        show(result_lines(content))

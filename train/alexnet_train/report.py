@@ -1,0 +1,97 @@
+"""A command's result as lines to read: names in words, errors in percent, sizes and times with their units."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from alexnet_command.tables import pair_lines, table_lines
+from alexnet_command.units import duration_text, share_text, size_text
+
+# Where the words of a key do not say it well.
+LABELS = {
+    "train_loss": "training loss",
+    "train_top1_error": "training top-1 error",
+    "val_loss": "validation loss",
+    "val_top1_error": "validation top-1 error",
+    "val_top5_error": "validation top-5 error",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
+    "top1_wrong": "top-1 wrong",
+    "top5_wrong": "top-5 wrong",
+    "data_wait_fraction": "waited for data",
+    "memory_bytes": "memory",
+    "checkpoint_bytes": "size of a checkpoint",
+    "bytes": "size",
+    "seconds_per_epoch": "time an epoch",
+    "hours_in_all": "time in all",
+    "train_images": "training images",
+    "val_images": "validation images",
+    "to": "format",
+    "wnid": "WNID",
+}
+
+
+def result_lines(content: Any) -> list[str]:
+    """The result of any command of this room: pairs of name and value, lists of objects as tables below them."""
+    if isinstance(content, list):
+        return _joined([_prediction_lines(item) for item in content])
+    pairs = [(_label(name), _text(name, value)) for name, value in content.items() if not _is_table(value)]
+    tables = [_table(_label(name), value) for name, value in content.items() if _is_table(value)]
+    return _joined([pair_lines(pairs), *tables])
+
+
+def _prediction_lines(item: dict[str, Any]) -> list[str]:
+    return _table(item["image"], item["predictions"])
+
+
+def _table(title: str, items: Sequence[dict[str, Any]]) -> list[str]:
+    names = [name for name in items[0] if any(item[name] not in ("", None) for item in items)]
+    rows = [[_text(name, item[name]) for name in names] for item in items]
+    return table_lines(title, [_label(name) for name in names], rows)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def _text(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return "  ".join(_text(key, inner) for key, inner in value.items() if inner not in ("", None))
+        case list() | tuple():
+            return " x ".join(_text(name, inner) for inner in value)
+        case int() | float() if not math.isfinite(value):
+            return "no number"
+        case int() | float():
+            return _number_text(name, value)
+    return str(value)
+
+
+def _number_text(name: str, value: float) -> str:
+    words = name.split("_")
+    if words[-1] in ("error", "fraction", "probability"):
+        return share_text(value)
+    if "bytes" in words:
+        return size_text(value)
+    if "seconds" in words:
+        return duration_text(value)
+    if words[0] == "hours":
+        return duration_text(value * 3600)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _joined(blocks: Sequence[list[str]]) -> list[str]:
+    lines: list[str] = []
+    for block in blocks:
+        lines += ["", *block] if lines and block else block
+    return lines
