@@ -8,9 +8,9 @@ loss = functional.cross_entropy(model(x), batch.labels)
 from alexnet_network.caffemodel import read_caffemodel
 from alexnet_network.classifier import Classifier
 from alexnet_network.input import DeviceStats, InputConfig, train_input
-from alexnet_network.model import FEATURE_MAP_PX, LAYERS, AlexNet, ModelConfig, layer_costs
+from alexnet_network.model import FEATURE_MAP_PX, LAYERS, AlexNet, LayerCost, ModelConfig, layer_costs
 from alexnet_network.npydump import read_npy
-from alexnet_network.optim import OptimConfig, make_optimizer, phase_at, rates_at, set_rates
+from alexnet_network.optim import OptimConfig, drops_of_plateau, make_optimizer, phase_at, rates_at, set_rates
 from alexnet_network.precision import Precision, autocast, make_scaler, set_switches
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
@@ -21,10 +21,12 @@ __all__ = [
     "Classifier",
     "DeviceStats",
     "InputConfig",
+    "LayerCost",
     "ModelConfig",
     "OptimConfig",
     "Precision",
     "autocast",
+    "drops_of_plateau",
     "layer_costs",
     "make_optimizer",
     "make_scaler",

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from alexnet_shards.geometry import CROP_PX
+
 
 def completed(table: Mapping[str, Any]) -> Mapping[str, Any]:
     """`table` with the keys that recipes did not always have; unchanged where it has them or is no recipe."""
     given = table.get("input")
-    if isinstance(given, Mapping) and "divide_by" in given and "noise_divide_by" not in given:
-        return {**table, "input": _scaled_with_the_noise(given)}
-    return table
+    if not isinstance(given, Mapping) or "divide_by" not in given:
+        return table
+    if "view_crop_px" not in given:  # the test views had one size
+        given = {**given, "view_crop_px": CROP_PX}
+    return {**table, "input": given if "noise_divide_by" in given else _scaled_with_the_noise(given)}
 
 
 def _scaled_with_the_noise(given: Mapping[str, Any]) -> dict[str, Any]:
