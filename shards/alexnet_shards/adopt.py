@@ -44,8 +44,12 @@ class Indexed:
             "shards": len(self.manifest.shards),
             "samples": self.manifest.samples,
             "classes": len(self.manifest.classes),
-            "passed_over": {kind: count for kind, (count, _) in self.passed_over.items()},
-            "neighbours": len(self.neighbours),
+            **(
+                {"passed_over": {kind: count for kind, (count, _) in self.passed_over.items()}}
+                if self.passed_over
+                else {}
+            ),
+            **({"neighbours": len(self.neighbours)} if self.neighbours else {}),
         }
 
     def lines(self) -> list[str]:
