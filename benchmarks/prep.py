@@ -23,9 +23,10 @@ from alexnet_pixels.convert import convert
 from alexnet_pixels.decoder import decoder_facts
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_pixels.sniff import BadImage
-from alexnet_prep.archive import LOCATION_DTYPE, SourceReader
+from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar, build_shard
 from alexnet_prep.engine import Engine
+from alexnet_prep.reader import SourceReader
 from alexnet_prep.source import find_source
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +103,9 @@ class Quiet:
 
     def shard(self, job: ShardJob, sidecar: Sidecar, seconds: Seconds | None) -> None:
         """A shard is done."""
+
+    def waiting(self, line: str) -> None:
+        """Nothing to say."""
 
     def retry(self, job: ShardJob, reason: str) -> None:
         """A worker was lost."""

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_pixels import BadImage, Converted, PixelRecipe, convert
-from alexnet_prep.archive import Names, SourceReader
+from alexnet_prep.archive import Names, Sparse
+from alexnet_prep.reader import SourceReader
 from alexnet_shards.files import atomic_file, write_atomic
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.manifest import JPEG_SUFFIX, LABEL_SUFFIX
@@ -26,22 +27,30 @@ from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
 WINDOW_MEMBERS = 4096
 HASH_CHUNK_BYTES = 16 << 20
 NO_IMAGE = -1
+READING, AT_IMAGE, AT_OUTPUT = "reading", "at image", "at output"  # what a worker is at
+MAX_MEMBER_BYTES = 512 << 20
 STAGES = ("read", "decode", "resize", "encode", "write")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSetup:
-    """What every shard of a run shares: the source's files, the pixel recipe, and where shards and sidecars go."""
+    """What every shard of a run shares: the source's files, the pixel recipe, and where shards and sidecars go.
+
+    A source image of over `max_member_bytes` is not read; `sparse` places those that an archive stores with holes.
+    """
 
     containers: tuple[Path, ...]
     recipe: PixelRecipe
     out: Path
     sidecars: Path
+    max_member_bytes: int = MAX_MEMBER_BYTES
+    sparse: Sparse = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """One shard to build: (M,) members in their order in the shard, and `quarantined` positions with the reason."""
+    """One shard to build: (M,) members in their order in the shard, and `quarantined` positions with the reason: images
+    given up for workers that were lost at them."""
 
     number: int
     name: str
@@ -59,7 +68,10 @@ class ShardJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecar:
-    """What became of a shard's members; written after the shard, it says that the shard is done."""
+    """What became of a shard's members; written after the shard, it says that the shard is done.
+
+    Of `dropped` those in `given_up` were not judged by their content: the next start tries them again.
+    """
 
     number: int
     name: str
@@ -70,6 +82,7 @@ class Sidecar:
     dropped: list[tuple[str, str]]
     converted: dict[str, list[str]]
     patched: list[str]
+    given_up: list[str] = field(default_factory=list)
 
     def index_rows(self) -> IndexRows:
         """(samples,) rows of INDEX_DTYPE."""
@@ -89,12 +102,13 @@ class Seconds:
         self.stages["encode"] += converted.encode_s
 
 
-OnImage = Callable[[int, int], None]
+# Told what a worker is at (READING, AT_IMAGE, AT_OUTPUT), at which position, and how many source bytes it has read there.
+OnSign = Callable[[str, int, int], None]
 
 
-def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image: OnImage) -> tuple[Sidecar, Seconds]:
-    """Build one shard, a pure function of the job and the recipe; `on_image(position, source_bytes)` comes before each,
-    with NO_IMAGE before they are written.
+def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_sign: OnSign) -> tuple[Sidecar, Seconds]:
+    """Build one shard, a pure function of the job and the recipe; `on_sign` comes before each image is read, before it is
+    decoded, and before they are written.
 
     Raises SourceError where the source has changed and OSError where the shard cannot be written.
     """
@@ -102,8 +116,8 @@ def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image
     with atomic_file(setup.out / job.name) as file:
         for first in range(0, len(job.keys), WINDOW_MEMBERS):
             window = range(first, min(first + WINDOW_MEMBERS, len(job.keys)))
-            outcomes = dict(_convert_window(job, window, (setup.recipe, reader, on_image), seconds))
-            on_image(NO_IMAGE, 0)
+            outcomes = dict(_convert_window(job, window, (setup, reader, on_sign), seconds))
+            on_sign(AT_OUTPUT, NO_IMAGE, 0)
             started = time.perf_counter()
             for position in window:
                 writer.write(file, position, outcomes[position])
@@ -111,16 +125,16 @@ def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_image
         started = time.perf_counter()
         writer.end(file)
     sidecar = writer.sidecar()
-    write_atomic(sidecar_path(setup, job), json.dumps(asdict(sidecar), ensure_ascii=True).encode())
+    save_sidecar(setup, sidecar)
     seconds.stages["write"] += time.perf_counter() - started
     return sidecar, seconds
 
 
 def _convert_window(
-    job: ShardJob, window: range, means: tuple[PixelRecipe, SourceReader, OnImage], seconds: Seconds
+    job: ShardJob, window: range, means: tuple[BuildSetup, SourceReader, OnSign], seconds: Seconds
 ) -> Iterator[tuple[int, Converted | str]]:
     """(position, sample or the reason why there is none) of a window's members, in source offset order."""
-    recipe, reader, on_image = means
+    setup, reader, on_sign = means
     places = job.locations[window.start : window.stop]
     for step in np.lexsort((places["offset"], places["container"])):
         position = window.start + int(step)
@@ -128,14 +142,18 @@ def _convert_window(
             yield position, job.quarantined[position]
             continue
         place = places[step]
-        on_image(position, int(place["size"]))
+        if place["size"] > setup.max_member_bytes:
+            yield position, f"over the limit of {setup.max_member_bytes / (1 << 20):,.0f} MiB a file"
+            continue
+        on_sign(READING, position, 0)
         started = time.perf_counter()
         source = reader.read(
             int(place["container"]), bytes(job.file_names[position]), int(place["offset"]), int(place["size"])
         )
         seconds.stages["read"] += time.perf_counter() - started
+        on_sign(AT_IMAGE, position, len(source))
         try:
-            converted = convert(source, recipe)
+            converted = convert(source, setup.recipe)
         except BadImage as error:
             yield position, str(error)
             continue
@@ -154,12 +172,15 @@ class _Writer:
         self._dropped: list[tuple[str, str]] = []
         self._converted: dict[str, list[str]] = {}
         self._patched: list[str] = []
+        self._given_up: list[str] = []
 
     def write(self, file: BinaryIO, position: int, outcome: Converted | str) -> None:
         """Append the sample at `position`, or note why there is none."""
         key, label = self._job.key(position), int(self._job.labels[position])
         if isinstance(outcome, str):
             self._dropped.append((key, outcome))
+            if position in self._job.quarantined:
+                self._given_up.append(key)
             return
         header_bytes = self._append(file, key + JPEG_SUFFIX, outcome.jpeg)
         crc32 = zlib.crc32(outcome.jpeg)
@@ -188,6 +209,7 @@ class _Writer:
             dropped=self._dropped,
             converted=dict(sorted(self._converted.items())),
             patched=self._patched,
+            given_up=self._given_up,
         )
 
     def _append(self, file: BinaryIO, name: str, content: bytes) -> int:
@@ -204,27 +226,35 @@ class _Writer:
         self._bytes += len(content)
 
 
-def sidecar_path(setup: BuildSetup, job: ShardJob) -> Path:
-    """Where the sidecar of a shard lies."""
-    return setup.sidecars / f"{job.name}.json"
+def sidecar_path(setup: BuildSetup, name: str) -> Path:
+    """Where the sidecar of the shard `name` lies."""
+    return setup.sidecars / f"{name}.json"
 
 
-def finished_shard(job: ShardJob, setup: BuildSetup, on_image: OnImage) -> Sidecar | None:
-    """The sidecar of a shard that is there and has its bytes; None where it has to be built.
+def save_sidecar(setup: BuildSetup, sidecar: Sidecar) -> None:
+    """Write a sidecar, whole or not at all."""
+    write_atomic(sidecar_path(setup, sidecar.name), json.dumps(asdict(sidecar), ensure_ascii=True).encode())
 
-    `on_image(NO_IMAGE, 0)` comes with every chunk that was hashed, as a sign of life.
+
+def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar | None:
+    """The sidecar of a shard that is there and has its bytes; None where it has to be built, as it has for images that
+    were given up for lost workers.
+
+    `on_sign` comes with every chunk that was hashed, as a sign of life.
     """
     try:
-        content: dict[str, Any] = json.loads(sidecar_path(setup, job).read_bytes())
+        content: dict[str, Any] = json.loads(sidecar_path(setup, job.name).read_bytes())
         content["dropped"] = [(key, reason) for key, reason in content["dropped"]]
         sidecar = Sidecar(**content)
+        if sidecar.given_up:
+            return None
         with (setup.out / job.name).open("rb") as file:
             if os.fstat(file.fileno()).st_size != sidecar.bytes:
                 return None
             digest = hashlib.sha256()
             while chunk := file.read(HASH_CHUNK_BYTES):
                 digest.update(chunk)
-                on_image(NO_IMAGE, 0)
+                on_sign(AT_OUTPUT, NO_IMAGE, 0)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     return sidecar if digest.hexdigest() == sidecar.sha256 else None

@@ -6,6 +6,7 @@ What a command works with is imported when it runs, so that help is printed at o
 import os
 import time
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     default=120.0,
     help="A worker this long at one image hangs.",
 )
+@click.option(
+    "--classes",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A folder source's classes, `WNID words` a label.",
+)
+@click.option("--allow-empty-classes", is_flag=True, help="Keep class folders without images as classes.")
+@click.option("--allow-missing-classes", is_flag=True, help="Go on where a listed class has no folder.")
+@click.option(
+    "--max-file-mib", metavar="N", type=click.IntRange(1, 2000), default=512, help="Drop source images of over N MiB."
+)
+@click.option("--strict", is_flag=True, help="Status 1 after the work if anything was dropped, missing or off count.")
 @click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
 @json_option
 def shards(**options: Any) -> None:
@@ -102,9 +115,9 @@ def shards(**options: Any) -> None:
         from alexnet_pixels import PixelRecipe
         from alexnet_prep.pipeline import ShardsRequest, make_shards
         from alexnet_prep.progress import RunProgress
-        from alexnet_prep.report import report_lines, report_table
+        from alexnet_prep.report import account_line, refuse_problems, report_lines, report_table
     _say_decoder()
-    as_json = options.pop("as_json")
+    as_json, strict = options.pop("as_json"), options.pop("strict")
     names = {
         "filter_name": "filter",
         "quality": "quality",
@@ -114,12 +127,15 @@ def shards(**options: Any) -> None:
     recipe = PixelRecipe(**{name: options.pop(option) for option, name in names.items()})
     options["workers"] = options["workers"] or available_cpus()
     options["label_order"] = options.pop("labels")
-    reports = make_shards(ShardsRequest(recipe=recipe, **options), RunProgress())
-    if not as_json:
-        for report in reports:
-            for line in report_lines(report):
-                say(line)
+    options["max_member_bytes"] = options.pop("max_file_mib") << 20
+    request = ShardsRequest(recipe=recipe, rules=_class_rules(options), **options)
+    reports = make_shards(request, RunProgress())
+    for report in reports:
+        for line in (account_line(report), *([] if as_json else report_lines(report))):
+            say(line)
     _result(as_json, reports, report_table(reports))
+    if strict:
+        refuse_problems(reports)
 
 
 @commands.command(
@@ -204,21 +220,36 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
     ]
 )
 @click.option(
-    "--shards", "patterns", metavar="SHARDS", multiple=True, required=True, help="Shards of one directory: one set."
+    "--shards", "patterns", metavar="SHARDS", multiple=True, required=True, help="Shards of one split, made elsewhere."
 )
 @click.argument("more", metavar="[SHARDS]...", nargs=-1)
 @click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Text file, `WNID words` a label.")
 @workers_option
 @json_option
 def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
-    """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
+    """Write index and manifest for shards made elsewhere, beside them."""
     with loading():
         from alexnet_prep.progress import counting
-        from alexnet_shards.adopt import index_shards, read_classes
+        from alexnet_shards.adopt import adopt_shards, read_classes
+        from alexnet_shards.errors import FormatError
+        from alexnet_shards.manifest import shards_of, split_of
+        from alexnet_shards.pattern import expand_patterns
+    places = sorted({split_of(path) for path in expand_patterns((*patterns, *more))})
+    if len(places) != 1:
+        raise FormatError(f"{patterns[0]}: the pattern names {len(places)} splits or directories; index one at a time")
+    directory, split = Path(places[0][0]), places[0][1]
     facts = read_classes(classes) if classes is not None else None
+    total, done = len(shards_of(directory, split)), count(1)
     with counting("index") as progress:
-        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress, facts)
-    _result(options["as_json"], found.as_json(), found.lines())
+        workers = options["workers"] or available_cpus()
+        manifest = adopt_shards(directory, split, workers, lambda _: progress(next(done), total), facts)
+    found = {
+        "split": manifest.split,
+        "shards": len(manifest.shards),
+        "samples": manifest.samples,
+        "classes": len(manifest.classes),
+    }
+    _result(options["as_json"], found, [", ".join(f"{name} {value}" for name, value in found.items())])
 
 
 @commands.command(examples=["alexnet-prep report", "alexnet-prep report --shards shards --json"])
@@ -234,13 +265,27 @@ def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None
 def report(directory: Path, as_json: bool) -> None:
     """Show what became of every source file, from the manifests of finished splits."""
     with loading():
-        from alexnet_prep.report import manifest_reports, report_lines, report_table
+        from alexnet_prep.report import account_line, manifest_reports, report_lines, report_table
         from alexnet_prep.verify import splits_in
         from alexnet_shards import load_manifest
         from alexnet_shards.manifest import manifest_path
     manifests = [load_manifest(manifest_path(directory, split)) for split in splits_in(directory)]
     reports = manifest_reports(manifests)
-    _result(as_json, reports, [*report_table(reports), *(line for entry in reports for line in report_lines(entry))])
+    lines = (line for entry in reports for line in (account_line(entry), *report_lines(entry)))
+    _result(as_json, reports, [*report_table(reports), *lines])
+
+
+def _class_rules(options: dict[str, Any]) -> Any:
+    """What the options, which it takes out, say of a folder source's classes."""
+    from alexnet_prep.classes import ClassRules
+    from alexnet_shards.adopt import read_classes
+
+    classes, names = (
+        options.pop("classes"),
+        {"allow_empty": "allow_empty_classes", "allow_missing": "allow_missing_classes"},
+    )
+    allowed = {name: options.pop(option) for name, option in names.items()}
+    return ClassRules(listed=read_classes(classes) if classes else (), **allowed)
 
 
 def available_cpus() -> int:

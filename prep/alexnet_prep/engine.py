@@ -1,7 +1,9 @@
 """Worker processes that may be killed or hang without harm: a death costs a retry, then one image, never the run."""
 
+import errno
 import multiprocessing
 import os
+import resource
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,9 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Protocol
 
-from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar
+from alexnet_prep.build import AT_IMAGE, READING, BuildSetup, Seconds, ShardJob, Sidecar
 from alexnet_prep.errors import RunError
 from alexnet_prep.worker import worker_main
 
@@ -33,6 +36,14 @@ POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # a new process imports its libraries, from a cold disk perhaps, before it can say a word
 
 
+# A worker takes a pipe and a sentinel here, and a few more files while it is started or replaced.
+FILES_A_WORKER = 3
+SPARE_FILES = 16
+MAX_WORKERS = 1 << 16
+FD_DIRECTORY = Path("/dev/fd")
+LIMITS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+
+
 WorkerTarget = Callable[[Connection, BuildSetup, int], None]
 
 
@@ -48,22 +59,27 @@ class Listener(Protocol):
     def retry(self, job: ShardJob, reason: str) -> None:
         """A worker was lost; its shard is built again."""
 
+    def waiting(self, line: str) -> None:
+        """A disk keeps a worker waiting, or there are fewer workers than were asked for."""
+
 
 @dataclass(kw_only=True)
 class _Worker:
     process: SpawnProcess
     connection: Connection
     job: ShardJob | None = None
+    phase: str = ""
     position: int = -1
     heard_s: float = 0.0
+    told_s: float = 0.0
     ready: bool = False
 
 
 class Engine:
     """Runs shard jobs on `workers` processes; use as a context manager, which ends them.
 
-    `hang_seconds` without a sign of life from a worker that is at an image counts as a hang. `target` is what a worker
-    process runs.
+    `hang_seconds` without a sign of life from a worker that is at an image counts as a hang; one that reads or writes
+    waits for a disk, however long, which is said. `target` is what a worker process runs.
     """
 
     def __init__(
@@ -94,7 +110,7 @@ class Engine:
         """Yield the sidecar of every job, in the order in which they are done. Raises RunError where one cannot be."""
         waiting, fresh = deque[ShardJob](), iter(jobs)
         done = 0
-        self._workers = [self._start() for _ in range(min(self._num_workers, num_jobs))]
+        self._start_all(min(self._num_workers, num_jobs))
         while done < num_jobs:
             for worker in self._workers:
                 if worker.job is None:
@@ -105,15 +121,37 @@ class Engine:
                 done += 1
                 yield sidecar
 
+    def _start_all(self, wanted: int) -> None:
+        """Start so many workers, or as many as the system's limits allow. Raises RunError where it allows none."""
+        allowed = min(wanted, affordable_workers())
+        reason = "open files (ulimit -n)"
+        while len(self._workers) < allowed:
+            try:
+                self._workers.append(self._start())
+            except OSError as error:
+                if error.errno not in LIMITS or not self._workers:
+                    raise RunError(
+                        f"no worker can be started ({error.strerror}); raise the limits of ulimit"
+                    ) from error
+                reason = error.strerror or "the system's limits"
+                break
+        if len(self._workers) < wanted:
+            self._listener.waiting(f"{len(self._workers)} workers instead of {wanted}: {reason}")
+
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=self._target, args=(theirs, self._setup, os.getpid()), daemon=True)
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         return _Worker(process=process, connection=ours)
 
     def _give(self, worker: _Worker, job: ShardJob) -> None:
-        worker.job, worker.position, worker.heard_s = job, -1, time.monotonic()
+        worker.job, worker.phase, worker.position, worker.heard_s = job, "", -1, time.monotonic()
         with suppress(BrokenPipeError):  # its death is noticed when we listen
             worker.connection.send(job)
 
@@ -128,22 +166,40 @@ class Engine:
                 worker.process.join()
                 self._lost(worker, waiting, f"died (exit status {worker.process.exitcode})", DIED)
                 continue
-            worker.heard_s, worker.ready = time.monotonic(), True
+            worker.heard_s, worker.told_s, worker.ready = time.monotonic(), 0.0, True
             sidecar = self._take(worker, message)
             if sidecar is not None:
                 yield sidecar
         for worker in busy.values():
-            patience_s = self._hang_seconds if worker.ready else max(self._hang_seconds, START_SECONDS)
-            if worker.job is not None and time.monotonic() - worker.heard_s > patience_s:
-                worker.process.kill()
-                worker.process.join()
-                self._lost(worker, waiting, f"hung for {patience_s:.0f} s", HUNG)
+            self._look_after(worker, waiting)
+
+    def _look_after(self, worker: _Worker, waiting: deque[ShardJob]) -> None:
+        """Give up a worker that hangs; tell of one that a disk keeps waiting."""
+        patience_s = self._hang_seconds if worker.ready else max(self._hang_seconds, START_SECONDS)
+        silent_s = time.monotonic() - worker.heard_s
+        if worker.job is None or silent_s <= patience_s:
+            return
+        if worker.phase not in ("", AT_IMAGE) and not is_stopped(worker.process.pid):
+            if silent_s > 2 * worker.told_s:
+                worker.told_s = silent_s
+                what = (
+                    f"reading {worker.job.key(worker.position)}"
+                    if worker.phase == READING
+                    else "writing or checking it"
+                )
+                self._listener.waiting(
+                    f"{worker.job.name}: {what} takes {silent_s:.0f} s; the disk is slow or away, and is waited for"
+                )
+            return
+        worker.process.kill()
+        worker.process.join()
+        self._lost(worker, waiting, f"hung for {patience_s:.0f} s", HUNG)
 
     def _take(self, worker: _Worker, message: tuple[object, ...]) -> Sidecar | None:
         match message:
-            case ("at", int(position), int(source_bytes)):
-                worker.position = position
-                if position >= 0:
+            case ("at", str(phase), int(position), int(source_bytes)):
+                worker.phase, worker.position = phase, position
+                if phase == AT_IMAGE:
                     self._listener.image(source_bytes)
                 return None
             case ("done", Sidecar() as sidecar, Seconds() | None as seconds):
@@ -185,3 +241,21 @@ class Engine:
 
 def _at(job: ShardJob, position: int) -> str:
     return f" at {job.key(position)}; the shard is built again" if position >= 0 else "; the shard is built again"
+
+
+def affordable_workers() -> int:
+    """How many workers the limit of open files (ulimit -n) leaves room for, at least one."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_WORKERS
+    open_files = sum(1 for _ in FD_DIRECTORY.iterdir()) if FD_DIRECTORY.is_dir() else SPARE_FILES
+    return max(1, (soft - open_files - SPARE_FILES) // FILES_A_WORKER)
+
+
+def is_stopped(pid: int | None) -> bool:
+    """Whether a process was stopped (SIGSTOP, a debugger); False where the system does not say."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("T", "t")

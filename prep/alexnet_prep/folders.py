@@ -1,158 +1,169 @@
 """Sources with a directory a class, as torchvision's ImageFolder reads them, and Kaggle's copy of ILSVRC-2012."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from alexnet_prep.archive import Members, Names, Tick, merge_members, read_directory
+from alexnet_prep.classes import (
+    ClassList,
+    ClassRules,
+    account_beside,
+    class_directories,
+    has_image,
+    listed_classes,
+    refuse_empty,
+    refuse_missing,
+    shown_names,
+)
 from alexnet_prep.errors import SourceError
-from alexnet_prep.split import Labels, SplitSource, sort_members, stems
+from alexnet_prep.keys import folder_keys
+from alexnet_prep.split import Labels, SplitSource, sort_members
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_VAL_LABELS = "LOC_val_solution.csv"
-KAGGLE_CLASSES = "LOC_synset_mapping.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSource:
-    """`images`/SPLIT/CLASS/* (or SPLIT/* with labels in a table beside `directory`, in Kaggle's copy)."""
+    """`images`/SPLIT/CLASS/**/* (or SPLIT/* with labels in a table beside `directory`, in Kaggle's copy)."""
 
     directory: Path
     images: Path
     edition: str
     splits: tuple[str, ...]
+    rules: ClassRules = field(default_factory=ClassRules)
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
-        """Index one split; labels count the sorted class names, which is the WNID order for ImageNet's.
+        """Index one split; labels are places in the source's class list, else count the sorted class names, which is the
+        WNID order for ImageNet's.
 
-        Raises SourceError where the devkit's order is asked for, an image has no class, or a class is unknown.
+        Raises SourceError where the devkit's order is asked for, an image has no class, a class is unknown, has no folder
+        or no image.
         """
-        if label_order not in (None, "wnid"):
+        if label_order == "devkit":
             raise SourceError(
                 f"{self.directory}: a folder source has no devkit order; leave --labels out, or use --labels wnid"
             )
         classes = self._classes()
-        if self._is_flat(split):
-            return self._read_flat(split, classes, tick)
-        return self._read_classes(split, classes, tick)
+        directories = class_directories(self.images / split)
+        if directories:
+            return self._read_classes(split, classes, directories, tick)
+        return self._read_flat(split, classes, tick)
 
     def files(self) -> tuple[Path, ...]:
-        """Every directory and table the source is made of."""
-        tables = [self.directory / name for name in (KAGGLE_VAL_LABELS, KAGGLE_CLASSES)]
-        directories = [self.images / split for split in self.splits]
-        classes = [path for split in directories for path in class_directories(split)]
-        return (*(path for path in tables if path.is_file()), *directories, *classes)
+        """The files and folders that say what the source is; its images are looked up at every start."""
+        return tuple(path for path in (self.directory / KAGGLE_VAL_LABELS,) if path.is_file())
 
-    def _is_flat(self, split: str) -> bool:
-        return not class_directories(self.images / split)
-
-    def _classes(self) -> list[ClassFact]:
-        """Classes by sorted name: those of the training split, or of the first split that has class directories."""
-        words = self._words()
+    def _classes(self) -> ClassList:
+        """The listed classes, else those of the training split, or of the first split that has class directories."""
+        listed = listed_classes(self.directory, self.rules)
+        if listed is not None:
+            return listed
         for split in self.splits:
-            names = [path.name for path in class_directories(self.images / split)]
-            if names:
-                return [ClassFact(wnid=name, words=words.get(name, "")) for name in names]
-        return [ClassFact(wnid=name, words=text) for name, text in sorted(words.items())]
+            directories = class_directories(self.images / split)
+            empty = [name for name, path in directories.items() if not has_image(path)]
+            if empty and not self.rules.allow_empty:
+                refuse_empty(self.images / split, empty)
+            if directories:
+                return ClassList(classes=tuple(ClassFact(wnid=name) for name in directories))
+        return ClassList(classes=())
 
-    def _words(self) -> dict[str, str]:
-        path = self.directory / KAGGLE_CLASSES
-        lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
-        return {wnid: words for wnid, _, words in (line.partition(" ") for line in lines if line.strip())}
-
-    def _read_classes(self, split: str, classes: Sequence[ClassFact], tick: Tick) -> SplitSource:
-        label_of = {fact.wnid: number for number, fact in enumerate(classes)}
-        directories = class_directories(self.images / split)
+    def _read_classes(self, split: str, classes: ClassList, directories: Mapping[str, Path], tick: Tick) -> SplitSource:
+        label_of = {fact.wnid: number for number, fact in enumerate(classes.classes)}
+        strangers = [name for name in directories if name not in label_of]
+        if strangers:
+            raise SourceError(
+                f"{directories[strangers[0]]}: no class of {classes.origin or 'the training split'} has this name; "
+                f"expected one of {len(classes.classes)} (unknown: {shown_names(strangers)})"
+            )
+        missing = self._missing(split, classes, directories)
         parts = []
-        for group, directory in enumerate(directories):
-            if directory.name not in label_of:
-                raise SourceError(
-                    f"{directory}: no class of the training split has this name; expected one of {len(classes)}"
-                )
+        for group, directory in enumerate(directories.values()):
             parts.append(read_directory(directory, group, group))
             tick(sum(len(part.names) for part in parts))
-        members = merge_members(parts, tuple(directory.name for directory in directories))
+        empty = [name for name, part in zip(directories, parts, strict=True) if not len(part.names)]
+        if empty and not self.rules.allow_empty:
+            refuse_empty(self.images / split, empty)
+        notes = [f"{split}: {name} is a class without images" for name in empty]
+        if missing:
+            of_all = f"{len(missing):,} of the {len(classes.classes):,} of {classes.origin or 'the training split'}"
+            notes.append(f"{split}: no folder of class {shown_names(missing)} ({of_all})")
+        members = merge_members(parts, tuple(directories), account_beside(self.images / split).account())
         labels = np.array([label_of[name] for name in members.groups], np.int32)[members.locations["group"]]
-        keys = _unique_keys(members)
-        return self._split(split, classes, directories, sort_members(members, labels, keys))
+        ordered = sort_members(members, labels, folder_keys(members), str(self.images / split))
+        found = self._split(split, classes, list(directories.values()), ordered, notes)
+        return replace(found, missing=found.missing + len(missing))
 
-    def _read_flat(self, split: str, classes: Sequence[ClassFact], tick: Tick) -> SplitSource:
+    def _missing(self, split: str, classes: ClassList, directories: Mapping[str, Path]) -> list[str]:
+        """Classes without a folder; raises SourceError where a list names them and nothing allows it."""
+        missing = [fact.wnid for fact in classes.classes if fact.wnid not in directories]
+        if missing and classes.origin and not self.rules.allow_missing:
+            refuse_missing(self.images / split, missing, classes)
+        return missing
+
+    def _read_flat(self, split: str, classes: ClassList, tick: Tick) -> SplitSource:
         directory = self.images / split
-        members = read_directory(directory, 0, 0)
+        members = replace(read_directory(directory, 0, 0), groups=(split,))
         tick(len(members.names))
-        keys = stems(members.names)
-        labels = np.full(len(keys), NO_LABEL, np.int32)
+        ordered = sort_members(members, np.full(len(members.names), NO_LABEL, np.int32), None, str(self.images))
+        members, labels, keys = ordered
         table = self.directory / KAGGLE_VAL_LABELS
         if split == "val":
             wnid_of = _read_val_labels(table)
-            label_of = {fact.wnid: number for number, fact in enumerate(classes)}
+            label_of = {fact.wnid: number for number, fact in enumerate(classes.classes)}
             for row, key in enumerate(keys):
-                wnid = wnid_of.get(bytes(key).decode("utf-8", "replace"), "")
+                wnid = wnid_of.get(bytes(key).decode("utf-8", "surrogateescape"), "")
                 if wnid not in label_of:
-                    raise SourceError(
-                        f"{directory / members.names[row].decode('utf-8', 'replace')}: no class in {table}"
-                    )
+                    name = members.names[row].decode("utf-8", "surrogateescape")
+                    raise SourceError(f"{directory / name}: no class in {table}; expected every image of val there")
                 labels[row] = label_of[wnid]
-        return self._split(split, classes, [directory], sort_members(members, labels, keys))
+        notes = [f"{split}: written without labels: the images are in no class directory"]
+        is_without = bool((labels == NO_LABEL).all())
+        return self._split(split, classes, [directory], (members, labels, keys), notes if is_without else [])
 
     def _split(
         self,
         split: str,
-        classes: Sequence[ClassFact],
+        classes: ClassList,
         directories: Sequence[Path],
         ordered: tuple[Members, Labels, Names],
+        notes: Sequence[str],
     ) -> SplitSource:
         members, labels, keys = ordered
         if not len(keys):
             raise SourceError(f"{self.images / split}: holds no image; expected a directory a class")
-        notes = [f"{split}: {name} is a dotfile, not a member" for name in members.ignored]
-        if (labels == NO_LABEL).all():
-            notes.append(f"{split}: written without labels: the images are in no class directory")
         return SplitSource(
             split=split,
             edition=self.edition,
-            label_order="wnid",
-            classes=tuple(classes),
+            label_order=classes.label_order,
+            classes=classes.classes,
             containers=tuple(directories),
             names=members.names,
             keys=keys,
             locations=members.locations,
             labels=labels,
             patched=np.zeros(len(keys), np.bool_),
-            notes=tuple(notes),
+            notes=(*notes, *members.account.lines(split)),
+            account=members.account,
+            missing=members.account.lost(),
         )
 
 
-def find_folder_source(directory: Path, splits: Sequence[str]) -> FolderSource | None:
+def find_folder_source(directory: Path, splits: Sequence[str], rules: ClassRules | None = None) -> FolderSource | None:
     """The folder source in `directory`, None where there is none: at least one split with a directory a class."""
     for images, edition in ((directory / KAGGLE_IMAGES, "2012"), (directory, "folder")):
         found = tuple(split for split in splits if (images / split).is_dir())
         if any(class_directories(images / split) for split in found):
-            return FolderSource(directory=directory, images=images, edition=edition, splits=found)
+            return FolderSource(
+                directory=directory, images=images, edition=edition, splits=found, rules=rules or ClassRules()
+            )
     return None
-
-
-def class_directories(split: Path) -> list[Path]:
-    """The class directories of a split, by sorted name; dot directories are none."""
-    if not split.is_dir():
-        return []
-    return sorted(
-        (path for path in split.iterdir() if path.is_dir() and not path.name.startswith(".")), key=lambda p: p.name
-    )
-
-
-def _unique_keys(members: Members) -> Names:
-    """Stems where they are unique over all classes, else CLASS_STEM: folder sets often count from 0 in each class."""
-    keys = stems(members.names)
-    if len(np.unique(keys)) == len(keys):
-        return keys
-    groups = [members.groups[group].encode() for group in members.locations["group"]]
-    return np.array([group.replace(b".", b"_") + b"_" + key for group, key in zip(groups, keys, strict=True)])
 
 
 def _read_val_labels(path: Path) -> dict[str, str]:

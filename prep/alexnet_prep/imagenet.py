@@ -1,13 +1,17 @@
 """The official archives of ILSVRC-2010 and ILSVRC-2012: which files there are, and what their members are labelled."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_prep import entries
 from alexnet_prep.archive import Members, Tick, read_flat_tar, read_nested_tar
+from alexnet_prep.classes import shown_names
 from alexnet_prep.devkit import Devkit, read_devkit, read_ids
+from alexnet_prep.entries import Account, Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.split import Labels, SplitSource, apply_patches, relabel, sort_members
 from alexnet_shards.editions import Edition
@@ -15,6 +19,7 @@ from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 
 TRAIN_NAME = re.compile(rb"(n\d{8})_.+")
+SHOWN_COUNTS = 20
 NUMBERED_NAME = re.compile(rb"ILSVRC\d{4}_(?:val|test)_(\d{8})\.\w+")
 
 
@@ -29,19 +34,20 @@ def read_official_split(edition: Edition, directory: Path, split: str, label_ord
         raise SourceError(f"{directory}: no {edition.name_of(split)}; expected the archive of the {split} split there")
     devkit = read_devkit(directory / edition.devkit, edition.year)
     notes: list[str] = []
+    truth = None
     if split == "train":
         members = read_nested_tar(archive, 0, tick)
         official = _train_labels(archive, members, devkit)
     else:
+        truth = _truth(edition, directory, split, devkit, notes)
         members = read_flat_tar(archive, 0, tick)
-        official = _numbered_labels(archive, members, _truth(edition, directory, split, devkit, notes))
-    members, official, keys = sort_members(members, official)
+        official = _numbered_labels(archive, members, truth)
+    members, official, keys = sort_members(members, official, None, str(archive))
     members, patched, containers = _patch(edition, directory, split, members, notes)
     classes = [ClassFact(wnid=c.wnid, words=c.words, official_id=c.official_id) for c in devkit.classes]
     labels, ordered = relabel(official, classes, label_order)
     promised = {c.wnid: c.num_train_images for c in devkit.classes}
-    notes += [f"{archive.name}: {name} is a dotfile, not a member" for name in members.ignored]
-    return SplitSource(
+    found = SplitSource(
         split=split,
         edition=edition.year,
         label_order=label_order,
@@ -53,8 +59,37 @@ def read_official_split(edition: Edition, directory: Path, split: str, label_ord
         labels=labels,
         patched=patched,
         expected_counts=tuple(promised[fact.wnid] for fact in ordered) if split == "train" else (),
-        notes=tuple(notes),
+        account=members.account,
+        sparse=members.sparse,
     )
+    missing, lines = _missing_classes(found) if truth is None else _missing_numbers(found, truth)
+    lines = [*lines, *notes, *members.account.lines(split)]
+    return replace(found, missing=missing + members.account.lost(), notes=tuple(lines))
+
+
+def _missing_classes(found: SplitSource) -> tuple[int, list[str]]:
+    """(training images that the devkit promises and the archive lacks, lines that name the classes off count)."""
+    differences = found.count_differences()
+    absent = [each.wnid for each in differences if not each.found]
+    off = [f"{each.wnid} {each.found:,} of {each.expected:,}" for each in differences if each.found]
+    lines = []
+    if absent:
+        of_all = f"{len(absent):,} of the devkit's {len(found.classes):,} classes"
+        lines.append(f"{found.split}: no image of {of_all}: {shown_names(absent)}")
+    if off:
+        verb = "classes have not the devkit's number of images" if len(off) > 1 else "class has not"
+        lines.append(f"{found.split}: {len(off):,} {verb}: {shown_names(off, SHOWN_COUNTS)}")
+    return sum(max(0, each.expected - each.found) for each in differences), lines
+
+
+def _missing_numbers(found: SplitSource, truth: Labels) -> tuple[int, list[str]]:
+    """(images that the ground truth lists and the archive lacks, a line that names them)."""
+    there = {int(match[1]) for match in map(NUMBERED_NAME.fullmatch, found.names) if match is not None}
+    missing = [f"{number:08d}" for number in range(1, len(truth) + 1) if number not in there]
+    if not missing:
+        return 0, []
+    line = f"{found.split}: {len(there):,} of the {len(truth):,} images that the ground truth lists are there"
+    return len(missing), [f"{line}; missing are {shown_names(missing)}"]
 
 
 def _train_labels(archive: Path, members: Members, devkit: Devkit) -> Labels:
@@ -70,8 +105,8 @@ def _train_labels(archive: Path, members: Members, devkit: Devkit) -> Labels:
         match = TRAIN_NAME.fullmatch(name)
         if match is not None and match[1].decode() != members.groups[group]:
             raise SourceError(
-                f"{archive}: {members.groups[group]}.tar holds {name.decode('utf-8', 'replace')}, an image of another "
-                "class; its label is in doubt: fetch the archive again"
+                f"{archive}: {members.groups[group]}.tar holds {name.decode('utf-8', 'surrogateescape')}, an image of "
+                "another class; its label is in doubt: fetch the archive again"
             )
     by_group = np.array([label_of[group] for group in members.groups], np.int32)
     labels: Labels = by_group[members.locations["group"]]
@@ -99,7 +134,7 @@ def _numbered_labels(archive: Path, members: Members, truth: Labels | None) -> L
         number = int(match[1]) if match is not None else 0
         if not 1 <= number <= len(truth):
             raise SourceError(
-                f"{archive}: {name.decode('utf-8', 'replace')} has no ground truth; expected a name that ends in a "
+                f"{archive}: {name.decode('utf-8', 'surrogateescape')} has no ground truth; expected a name that ends in a "
                 f"number 1..{len(truth)}, and the devkit of the same edition"
             )
         numbers[row] = number
@@ -118,8 +153,16 @@ def _patch(
         return members, np.zeros(len(members.names), np.bool_), ()
     patches = read_flat_tar(archive, 1, lambda _: None)
     replaced, patched, unused = apply_patches(members, patches)
-    notes += [f"{archive.name}: {name} patches no image of {split}" for name in unused if _split_of(name) == split]
-    return replaced, patched, (archive,)
+    here = [name for name in unused if _split_of(name) == split]
+    notes += [f"{archive.name}: {name} patches no image of {split}" for name in here]
+    ledger = Ledger()
+    for kind, names in ((entries.REPLACED, patched.nonzero()[0]), (entries.NO_PATCH, here)):
+        for name in names:
+            ledger.found()
+            ledger.ignore(kind, str(name))
+    beside = patches.account.ignored_alone() if split == "train" else Account()  # of no split: counted once
+    account = members.account + ledger.account() + beside
+    return replace(replaced, account=account), patched, (archive,)
 
 
 def _split_of(name: str) -> str:

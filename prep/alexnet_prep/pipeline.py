@@ -2,22 +2,26 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alexnet_pixels import PixelRecipe, decoder_facts
-from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
+from alexnet_prep.archive import utf8_name
+from alexnet_prep.build import MAX_MEMBER_BYTES, BuildSetup, ShardJob, Sidecar, save_sidecar
+from alexnet_prep.classes import ClassRules
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError, SourceError
+from alexnet_prep.identity import content_sample
 from alexnet_prep.official import check_md5
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
-from alexnet_prep.rundir import bind_plan, check_space, locked_directory, remove_temporaries
-from alexnet_prep.source import Source, find_source, stamps
+from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
+from alexnet_prep.rundir import bind_plan, check_space, expected_bytes, has_plan, locked_directory, remove_temporaries
+from alexnet_prep.source import OfficialSource, Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.manifest import (
@@ -30,10 +34,9 @@ from alexnet_shards.manifest import (
     save_manifest,
 )
 
-# Mean length of a 256x256 photo at quality 95, 4:2:0, with its tar headers and label.
-SAMPLE_BYTES = 33_000
 HANG_SECONDS = 120.0
 SOURCE_CACHE_NAME = "source.npz"
+INDEX_VERSION = 2  # of what the cache of an index holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +54,30 @@ class ShardsRequest:
     recipe: PixelRecipe
     hang_seconds: float
     checksum: bool = False
+    rules: ClassRules = field(default_factory=ClassRules)
+    max_member_bytes: int = MAX_MEMBER_BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """A split that is known to be usable: its images, its plan, and what binds the output directory to them.
+
+    `cache_key` names the state of the archives at which the index was made, "" for folders, which are read each time.
+    """
+
+    images: SplitSource
+    plan: Plan
+    facts: dict[str, Any]
+    cache_key: str
 
 
 def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str, Any]]:
     """Make the shards that `request` asks for and return a report (SplitReport.as_json) a split.
 
-    What is there already is verified and kept. Raises SourceError for a source that cannot be used, RunError for an
-    output directory that cannot.
+    Every split is indexed, planned and given room before the first image is decoded. What is there already is verified
+    and kept. Raises SourceError for a source that cannot be used, RunError for an output directory that cannot.
     """
-    source = find_source(request.source, request.edition)
+    source = find_source(request.source, request.edition, request.rules)
     splits = source.splits if request.split == "all" else (request.split,)
     if request.split not in ("all", *source.splits):
         raise SourceError(f"{request.source}: has no {request.split} split; found {', '.join(source.splits)}")
@@ -71,64 +89,101 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
         for line in lines:
             progress.say(line)
     with locked_directory(request.out):
-        return [_make_split(request, source, split, progress) for split in splits]
+        prepared = [_prepare(request, source, split, progress) for split in splits]
+        setups = [_bind(request, each) for each in prepared]
+        warning = check_space(request.out, sum(_needed_bytes(request, each) for each in prepared))
+        if warning:
+            progress.say(warning)
+        return [_make_split(request, *each, progress) for each in zip(prepared, setups, strict=True)]
 
 
-def _make_split(request: ShardsRequest, source: Source, split: str, progress: RunProgress) -> dict[str, Any]:
+def _make_split(
+    request: ShardsRequest, prepared: _Prepared, setup: BuildSetup, progress: RunProgress
+) -> dict[str, Any]:
     started = time.monotonic()
-    images, plan, setup = _prepare(request, source, split, progress)
+    images, plan = prepared.images, prepared.plan
     sidecars: list[Sidecar] = []
-    progress.begin(split, len(images))
+    progress.begin(plan.split, len(images))
     try:
         with Engine(setup, request.workers, request.hang_seconds, progress) as engine:
             for sidecar in engine.run(_jobs(images, plan), plan.num_shards):
                 sidecars.append(sidecar)
     finally:
-        remove_temporaries(request.out, split)
+        remove_temporaries(request.out, plan.split)
         progress.end()
     sidecars.sort(key=lambda sidecar: sidecar.number)
     report = split_report(images, sidecars)
-    _save(request, images, sidecars, report)
+    _save(request, prepared, sidecars, report)
     return report.as_json(len(images) / (time.monotonic() - started))
 
 
-def _prepare(
-    request: ShardsRequest, source: Source, split: str, progress: RunProgress
-) -> tuple[SplitSource, Plan, BuildSetup]:
-    """Index and plan a split, and bind the output directory to them."""
+def _prepare(request: ShardsRequest, source: Source, split: str, progress: RunProgress) -> _Prepared:
+    """Index and plan a split; nothing is written but the cache of an index that is there already."""
     remove_temporaries(request.out, split)
-    made_of = stamps(source)
-    cache = request.out / BUILD_DIRECTORY / split / SOURCE_CACHE_NAME
-    key = repr((source.edition, str(request.source.resolve()), made_of, request.label_order))
-    images = load_split(cache, key)
-    if images is None:
-        images = source.read(split, request.label_order, progress.indexing(split))
-    plan = make_plan(images, request.seed, request.num_shards)
+    with progress.patience(f"{split}: reading the source", request.hang_seconds):
+        key = _cache_key(request, source)
+        images = load_split(_cache(request, split), key) if key else None
+        if images is None:
+            images = source.read(split, request.label_order, progress.indexing(split))
+        plan = make_plan(images, request.seed, request.num_shards)
+        content = content_sample(images)
     facts = {
         "edition": images.edition,
         "labels": images.label_order,
         "seed": request.seed,
         "num_shards": plan.num_shards,
         "recipe": request.recipe.as_dict(),
-        "libraries": decoder_facts(),
-        "source": {name: made_of[name] for name in _places(source, images)},
-        "members": images.identity(),
+        "libraries": _libraries(),
+        "source": {
+            "members": images.identity(),
+            "content": content,
+            "max_member_bytes": request.max_member_bytes,
+        },
     }
-    sidecars = bind_plan(request.out, split, facts)
-    save_split(cache, images, key)
-    missing = [number for number in range(plan.num_shards) if not (request.out / plan.name(number)).is_file()]
-    warning = check_space(request.out, SAMPLE_BYTES * len(images) * len(missing) // plan.num_shards)
-    if warning:
-        progress.say(warning)
-    return (
-        images,
-        plan,
-        BuildSetup(containers=images.containers, recipe=request.recipe, out=request.out, sidecars=sidecars),
+    return _Prepared(images=images, plan=plan, facts=facts, cache_key=key)
+
+
+def _bind(request: ShardsRequest, prepared: _Prepared) -> BuildSetup:
+    """Bind the output directory to a split, or find that it is bound to the same: by the plan that it began with, or
+    by the manifest of a finished split, from which the rest is then restored."""
+    images, plan, out = prepared.images, prepared.plan, request.out
+    manifest = None if has_plan(out, plan.split) else finished_split(out, plan.split)
+    sidecars = bind_plan(out, plan.split, prepared.facts, bound_facts(manifest, prepared.facts) if manifest else None)
+    if prepared.cache_key:
+        save_split(_cache(request, plan.split), images, prepared.cache_key)
+    setup = BuildSetup(
+        containers=images.containers,
+        recipe=request.recipe,
+        out=out,
+        sidecars=sidecars,
+        max_member_bytes=request.max_member_bytes,
+        sparse=images.sparse,
     )
+    if manifest is not None:
+        for sidecar in restored_sidecars(out, manifest, list(_jobs(images, plan))):
+            save_sidecar(setup, sidecar)
+    return setup
 
 
-def _places(source: Source, images: SplitSource) -> list[str]:
-    return [container.relative_to(source.directory).as_posix() for container in images.containers]
+def _cache(request: ShardsRequest, split: str) -> Path:
+    return request.out / BUILD_DIRECTORY / split / SOURCE_CACHE_NAME
+
+
+def _cache_key(request: ShardsRequest, source: Source) -> str:
+    if not isinstance(source, OfficialSource):
+        return ""
+    return repr((INDEX_VERSION, source.edition, str(request.source.resolve()), stamps(source), request.label_order))
+
+
+def _libraries() -> dict[str, str]:
+    return {name: str(value) for name, value in decoder_facts().items()}
+
+
+def _needed_bytes(request: ShardsRequest, prepared: _Prepared) -> int:
+    """About how many bytes the shards that are not there yet will have."""
+    plan = prepared.plan
+    missing = sum(not (request.out / plan.name(number)).is_file() for number in range(plan.num_shards))
+    return expected_bytes(prepared.images.locations["size"]) * missing // plan.num_shards
 
 
 def _jobs(images: SplitSource, plan: Plan) -> Iterator[ShardJob]:
@@ -145,8 +200,9 @@ def _jobs(images: SplitSource, plan: Plan) -> Iterator[ShardJob]:
         )
 
 
-def _save(request: ShardsRequest, images: SplitSource, sidecars: list[Sidecar], report: SplitReport) -> None:
+def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], report: SplitReport) -> None:
     """Write the index, then the manifest: a split is whole when its manifest is there."""
+    images = prepared.images
     rows = np.concatenate([sidecar.index_rows() for sidecar in sidecars]).astype(INDEX_DTYPE)
     index_sha256 = save_index(index_path(request.out, images.split), rows)
     manifest = Manifest(
@@ -160,8 +216,8 @@ def _save(request: ShardsRequest, images: SplitSource, sidecars: list[Sidecar], 
         edition=images.edition,
         seed=request.seed,
         recipe=request.recipe.as_dict(),
-        libraries={name: str(value) for name, value in decoder_facts().items()},
-        source={"containers": [container.name for container in images.containers], "members": images.identity()},
+        libraries=_libraries(),
+        source={"containers": [utf8_name(path) for path in images.containers], **prepared.facts["source"]},
         report=report.manifest_entry(),
         index_sha256=index_sha256,
     )
@@ -188,4 +244,6 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int
             label_order=manifest.label_order,
             recipe=PixelRecipe.from_dict(manifest.recipe),
             hang_seconds=HANG_SECONDS,
+            rules=ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True),
+            max_member_bytes=manifest.source.get("max_member_bytes", MAX_MEMBER_BYTES),
         )

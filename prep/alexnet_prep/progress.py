@@ -1,5 +1,6 @@
 """What a run shows on stderr while it works, and where its time went."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -54,6 +55,18 @@ class RunProgress:
         self.say(f"{split}: reading the archive's headers")
         return lambda _: None
 
+    @contextmanager
+    def patience(self, what: str, seconds: float) -> Iterator[None]:
+        """Say that the disk is waited for, once, where the block takes longer than `seconds`."""
+        line = f"{what} takes over {seconds:.0f} s; a disk that is slow or away is waited for"
+        timer = threading.Timer(seconds, self.say, (line,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def begin(self, split: str, images: int) -> None:
         """Start the bar of a split."""
         self._bytes = self._dropped = self._reused = 0
@@ -81,6 +94,10 @@ class RunProgress:
         """A worker was lost; its shard is built again, so its images count again."""
         self._bar.update(self._task, facts=self._facts())
         self.say(reason)
+
+    def waiting(self, line: str) -> None:
+        """A disk keeps a worker waiting, or there are fewer workers than were asked for."""
+        self.say(line)
 
     def end(self) -> None:
         """Stop the bar and say where the workers' time went."""

@@ -1,25 +1,30 @@
 """What became of a split's members, as JSON keys, as manifest entries and as a table."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from alexnet_command.tables import table_lines
 from alexnet_command.units import size_text
 from alexnet_prep.build import Sidecar
+from alexnet_prep.errors import RunError
 from alexnet_prep.official import known_differences
-from alexnet_prep.split import SplitSource
+from alexnet_prep.split import CountDifference, SplitSource
 from alexnet_prep.verify import VerifyReport
-from alexnet_shards import FormatError, Stats
+from alexnet_shards import Stats
 from alexnet_shards.manifest import Manifest
 
 SHOWN_ROWS = 20
+GIVEN_UP = "images were given up for workers that were lost at them; start again to try them once more"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitReport:
-    """The outcome of one split: every member is written or dropped with a reason."""
+    """The outcome of one split: every entry is written, dropped with a reason, or ignored for its kind.
+
+    `given_up` are those of `dropped` that another start tries again; `missing` counts images that should be there.
+    """
 
     split: str
     members: int
@@ -29,18 +34,26 @@ class SplitReport:
     converted: dict[str, tuple[str, ...]]
     shards: int
     bytes: int
-    count_differences: tuple[dict[str, Any], ...]
+    count_differences: tuple[CountDifference, ...]
     notes: tuple[str, ...]
+    entries: int
+    ignored: Mapping[str, int]
+    given_up: tuple[str, ...]
+    missing: int
 
     def manifest_entry(self) -> dict[str, Any]:
         """The report as it stands in the manifest: keys named one by one, no times."""
         return {
+            "entries": self.entries,
             "members": self.members,
             "written": self.written,
             "dropped": [{"key": key, "reason": reason} for key, reason in self.dropped],
+            "ignored": dict(self.ignored),
+            "given_up": list(self.given_up),
+            "missing": self.missing,
             "patched": list(self.patched),
             "converted": {kind: list(keys) for kind, keys in self.converted.items()},
-            "count_differences": list(self.count_differences),
+            "count_differences": [asdict(each) for each in self.count_differences],
             "notes": list(self.notes),
         }
 
@@ -48,10 +61,13 @@ class SplitReport:
         """The object that `alexnet-prep shards --json` prints for a split."""
         return {
             "split": self.split,
+            "entries": self.entries,
             "members": self.members,
             "written": self.written,
             "patched": len(self.patched),
             "dropped": [{"key": key, "reason": reason} for key, reason in self.dropped],
+            "ignored": dict(self.ignored),
+            "missing": self.missing,
             "converted": {kind: len(keys) for kind, keys in self.converted.items()},
             "shards": self.shards,
             "bytes": self.bytes,
@@ -68,7 +84,9 @@ def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitRepor
         for kind, keys in sidecar.converted.items():
             converted.setdefault(kind, []).extend(keys)
     counts = {kind: len(keys) for kind, keys in converted.items()}
-    return SplitReport(
+    given_up = tuple(sorted(key for sidecar in sidecars for key in sidecar.given_up))
+    again = [f"{source.split}: {len(given_up)} {GIVEN_UP}"] if given_up else []
+    report = SplitReport(
         split=source.split,
         members=len(source),
         written=sum(sidecar.samples for sidecar in sidecars),
@@ -78,7 +96,56 @@ def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitRepor
         shards=len(sidecars),
         bytes=sum(sidecar.bytes for sidecar in sidecars),
         count_differences=tuple(source.count_differences()),
-        notes=(*source.notes, *known_differences(source.edition, source.split, len(source), counts)),
+        notes=(*again, *source.notes, *known_differences(source.edition, source.split, len(source), counts)),
+        entries=source.account.entries,
+        ignored=source.account.ignored,
+        given_up=given_up,
+        missing=source.missing,
+    )
+    _close(report)
+    return report
+
+
+def _close(report: SplitReport) -> None:
+    """Raise RunError where the account does not balance, or no image is left."""
+    ignored = sum(report.ignored.values())
+    if report.entries != report.written + len(report.dropped) + ignored:
+        raise RunError(
+            f"{report.split}: {report.entries} entries are not {report.written} written, {len(report.dropped)} dropped and "
+            f"{ignored} ignored; this is a bug of alexnet-prep, please report it"
+        )
+    if not report.written:
+        key, reason = report.dropped[0]
+        raise RunError(
+            f"{report.split}: none of its {report.members:,} images can be used, the first, {key}, for: {reason}; "
+            "expected at least one"
+        )
+
+
+def strict_problems(report: dict[str, Any]) -> str:
+    """What `--strict` does not let pass, of a SplitReport.as_json object, as words; "" for nothing."""
+    found = {
+        "dropped": len(report["dropped"]),
+        "missing": report["missing"],
+        "classes off count": report["classes_off_count"],
+    }
+    words = [f"{count:,} {what}" for what, count in found.items() if count]
+    return f"{report['split']}: {', '.join(words)}" if words else ""
+
+
+def refuse_problems(reports: Sequence[dict[str, Any]]) -> None:
+    """Raise RunError where any split has what `--strict` does not let pass."""
+    problems = [words for words in map(strict_problems, reports) if words]
+    if problems:
+        raise RunError(f"--strict: {'; '.join(problems)}; alexnet-prep report names them")
+
+
+def account_line(report: dict[str, Any]) -> str:
+    """The sum of a split's entries, of a SplitReport.as_json object."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in report["ignored"].items())
+    return (
+        f"{report['split']}: {report['entries']:,} entries = {report['written']:,} written + {len(report['dropped']):,} "
+        f"dropped + {sum(report['ignored'].values()):,} ignored{f' ({kinds})' if kinds else ''}"
     )
 
 
@@ -153,33 +220,14 @@ def verify_table(report: VerifyReport) -> list[str]:
     return [*lines, f"… and {more:,} more, all in --json"] if more else lines
 
 
-def _check_report(manifest: Manifest) -> None:
-    """Raise FormatError unless the report in a manifest is as `SplitReport.manifest_entry` writes it."""
-    report = manifest.report
-    lists = [report.get(name, []) for name in ("patched", "dropped", "count_differences", "notes")]
-    converted = report.get("converted", {})
-    whole = isinstance(report.get("members", 0), int) and isinstance(converted, dict)
-    whole = whole and all(isinstance(part, list) for part in (*lists, *converted.values()))
-    whole = whole and all(
-        isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("reason"), str)
-        for entry in lists[1]
-    )
-    if not whole or not all(isinstance(note, str) for note in lists[3]):
-        raise FormatError(
-            f"{manifest.split}.manifest.json: damaged report of the source; restore it, or make the shards again"
-        )
-
-
 def manifest_reports(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """Reports of finished splits in the form of `SplitReport.as_json`, from their manifests.
-
-    Raises FormatError where the report in one is damaged.
-    """
-    for manifest in manifests:
-        _check_report(manifest)
+    """Reports of finished splits in the form of `SplitReport.as_json`, from their manifests."""
     return [
         {
             "split": manifest.split,
+            "entries": manifest.report.get("entries", manifest.report.get("members", manifest.samples)),
+            "ignored": manifest.report.get("ignored", {}),
+            "missing": manifest.report.get("missing", 0),
             "members": manifest.report.get("members", manifest.samples),
             "written": manifest.samples,
             "patched": len(manifest.report.get("patched", [])),

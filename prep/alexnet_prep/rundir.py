@@ -7,11 +7,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from alexnet_prep.errors import RunError
+from alexnet_shards.errors import file_error
 from alexnet_shards.files import TEMPORARY_SUFFIX, own_directory, worded, write_atomic
 from alexnet_shards.locks import LockHeldError, owned
 from alexnet_shards.manifest import BUILD_DIRECTORY
 
+# What becomes of a source image: its mean length at most, how many times its own it becomes at most, and tar headers.
+SAMPLE_BYTES, GROWTH, TAR_BYTES = 31_000, 10, 2_048
 LOCK_NAME = ".lock"
 PLAN_NAME = "plan.json"
 
@@ -34,10 +40,16 @@ def locked_directory(out: Path) -> Iterator[None]:
         yield
 
 
-def bind_plan(out: Path, split: str, facts: dict[str, Any]) -> Path:
+def has_plan(out: Path, split: str) -> bool:
+    """Whether a run of `split` in `out` was begun and its `.build` is there."""
+    return (out / BUILD_DIRECTORY / split / PLAN_NAME).exists()
+
+
+def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, Any] | None = None) -> Path:
     """Bind `out` to what determines a split's bytes, and return the directory of its sidecars.
 
-    The first run writes `facts`; a later one must bring the same. Raises RunError with the field that differs.
+    The first run writes `facts`; a later one must bring the same. `finished` are those of a split that is whole, which
+    count where the plan itself was deleted. Raises RunError with the field that differs.
     """
     directory = own_directory(own_directory(out / BUILD_DIRECTORY) / split)
     path = directory / PLAN_NAME
@@ -45,18 +57,26 @@ def bind_plan(out: Path, split: str, facts: dict[str, Any]) -> Path:
         bound = json.loads(path.read_bytes())
     except FileNotFoundError:
         strangers = sorted(out.glob(f"{split}-*.tar"))
-        if strangers:
+        if finished is not None:
+            _refuse_difference(out, finished, facts)
+        elif strangers:
             raise RunError(
                 f"{strangers[0]}: is there, but not from a run that can be continued; remove it, or take another --out"
             ) from None
         write_atomic(path, json.dumps(facts, indent=1).encode())
         return directory
+    except OSError as error:
+        raise file_error(path, error, "read") from error
     except ValueError as error:
         raise RunError(f"{path}: damaged ({error}); remove {out} and start again, or take another --out") from error
+    _refuse_difference(out, bound, facts)
+    return directory
+
+
+def _refuse_difference(out: Path, bound: dict[str, Any], facts: dict[str, Any]) -> None:
     difference = first_difference(bound, json.loads(json.dumps(facts)))
     if difference:
         raise RunError(f"{out}: holds a run with another {difference}; use the same as before, or take another --out")
-    return directory
 
 
 def first_difference(bound: Any, wanted: Any, name: str = "") -> str:
@@ -80,6 +100,16 @@ def remove_temporaries(out: Path, split: str) -> None:
     ours = [*out.glob(f"{split}[-.]*{TEMPORARY_SUFFIX}"), *(out / BUILD_DIRECTORY / split).glob(f"*{TEMPORARY_SUFFIX}")]
     for path in ours:
         path.unlink(missing_ok=True)
+
+
+def expected_bytes(source_bytes: npt.NDArray[np.integer[Any]]) -> int:
+    """About how many bytes the shards of source images of these lengths have.
+
+    A photo at quality 95, 4:2:0, has 31 kB on average, and a small one no more than a few times its own length; two
+    tar headers, the label and padding come to 2 kB.
+    """
+    jpeg_bytes = np.minimum(SAMPLE_BYTES, GROWTH * source_bytes.astype(np.float64))
+    return int(jpeg_bytes.sum()) + TAR_BYTES * len(source_bytes)
 
 
 def check_space(out: Path, needed_bytes: int) -> str | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_prep.archive import Tick
+from alexnet_prep.classes import ClassRules
 from alexnet_prep.errors import SourceError
 from alexnet_prep.folders import FolderSource, find_folder_source
 from alexnet_prep.imagenet import read_official_split
@@ -35,13 +36,14 @@ class OfficialSource:
 Source = OfficialSource | FolderSource
 
 
-def find_source(directory: Path, edition: str) -> Source:
-    """Recognise the source in `directory`; `edition` "auto" takes what is there.
+def find_source(directory: Path, edition: str, rules: ClassRules | None = None) -> Source:
+    """Recognise the source in `directory`; `edition` "auto" takes what is there. `rules` are for a folder source.
 
     Raises SourceError where there is nothing, or archives of two editions and no choice between them.
     """
     if not directory.is_dir():
         raise SourceError(f"{directory}: no such directory; expected the folder with the official archives")
+    _check_readable(directory)
     found: list[Source] = [
         OfficialSource(directory=directory, edition=name, splits=splits)
         for name, official in EDITIONS.items()
@@ -51,7 +53,7 @@ def find_source(directory: Path, edition: str) -> Source:
     if len(found) > 1:
         raise SourceError(f"{directory}: holds archives of 2010 and of 2012; choose one with --edition")
     if not found and edition in ("auto", "folder"):
-        folder = find_folder_source(directory, SPLITS)
+        folder = find_folder_source(directory, SPLITS, rules)
         found = [folder] if folder is not None else []
     if not found:
         names = [official.train for name, official in EDITIONS.items() if edition in ("auto", name)]
@@ -59,7 +61,16 @@ def find_source(directory: Path, edition: str) -> Source:
         raise SourceError(
             f"{directory}: no ImageNet source found; expected {expected} there (or the same of val or test)"
         )
+    if rules is not None and rules.listed and rules.list_name == "--classes" and isinstance(found[0], OfficialSource):
+        raise SourceError(f"{directory}: the devkit says what the classes of the archives are; leave --classes out")
     return found[0]
+
+
+def _check_readable(directory: Path) -> None:
+    try:
+        next(directory.iterdir(), None)
+    except OSError as error:
+        raise SourceError(f"{directory}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def stamps(source: Source) -> dict[str, list[int]]:

@@ -4,15 +4,16 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet_prep.archive import Members, Names
-from alexnet_prep.errors import SourceError
+from alexnet_prep.archive import Members, Names, Sparse
+from alexnet_prep.entries import Account
+from alexnet_prep.keys import check_distinct, stems
 from alexnet_shards.files import atomic_file
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
@@ -27,7 +28,9 @@ class SplitSource:
 
     `names` (N,) are file names, `keys` (N,) the samples' keys, `locations` (N,) LOCATION_DTYPE into `containers`,
     `labels` (N,) int32 0-based or NO_LABEL, `patched` (N,) bool. `expected_counts` is the devkit's number of images a
-    class where it states one. `notes` are lines for the report: what is missing, surplus or ignored.
+    class where it states one. `notes` are lines for the report: what is missing, surplus or ignored. `account` is the sum
+    over all entries of the source, `missing` the number of images that it should hold and does not, and `sparse` where
+    images lie that an archive stores with holes.
     """
 
     split: str
@@ -42,6 +45,9 @@ class SplitSource:
     patched: npt.NDArray[np.bool_]
     expected_counts: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    account: Account = field(default_factory=Account)
+    missing: int = 0
+    sparse: Sparse = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,42 +61,50 @@ class SplitSource:
         digest = hashlib.sha256(json.dumps([asdict(fact) for fact in self.classes]).encode())
         for array in (self.keys, self.locations, self.labels, self.patched):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if self.sparse:
+            digest.update(json.dumps(_sparse_rows(self.sparse)).encode())
         return digest.hexdigest()
 
-    def count_differences(self) -> list[dict[str, object]]:
-        """Classes whose number of images is not the devkit's: wnid, found, expected."""
+    def count_differences(self) -> list["CountDifference"]:
+        """Classes whose number of images is not the devkit's."""
         if not self.expected_counts:
             return []
         found = np.bincount(self.labels, minlength=len(self.classes))
         return [
-            {"wnid": fact.wnid, "found": int(count), "expected": expected}
+            CountDifference(wnid=fact.wnid, found=int(count), expected=expected)
             for fact, count, expected in zip(self.classes, found, self.expected_counts, strict=True)
             if count != expected
         ]
 
 
-def sort_members(members: Members, labels: Labels, keys: Names | None = None) -> tuple[Members, Labels, Names]:
-    """Members, labels and keys in key order; raises SourceError where a key stands twice.
+@dataclass(frozen=True, kw_only=True)
+class CountDifference:
+    """A class with another number of images than the devkit's."""
+
+    wnid: str
+    found: int
+    expected: int
+
+
+def sort_members(
+    members: Members, labels: Labels, keys: Names | None = None, where: str = ""
+) -> tuple[Members, Labels, Names]:
+    """Members, labels and keys sorted by key; raises SourceError where a key stands twice, naming both files in `where`.
 
     The key is the file name's stem unless given: the stem of `n01440764_10026.JPEG` is `n01440764_10026`.
     """
     keys = stems(members.names) if keys is None else keys
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    twice = np.flatnonzero(keys[1:] == keys[:-1])
-    if len(twice):
-        name = bytes(keys[twice[0]]).decode("utf-8", "replace")
-        raise SourceError(f"{name}: {len(twice)} image names stand twice in the source; expected every name once")
-    ordered = Members(
-        names=members.names[order], locations=members.locations[order], groups=members.groups, ignored=members.ignored
-    )
+    ordered = replace(members, names=members.names[order], locations=members.locations[order])
+
+    def shown(row: int) -> str:
+        group = int(ordered.locations["group"][row])
+        folder = f"{members.groups[group]}/" if 0 <= group < len(members.groups) else ""
+        return f"{where}/{folder}".lstrip("/") + bytes(ordered.names[row]).decode("utf-8", "surrogateescape")
+
+    check_distinct(keys, shown)
     return ordered, labels[order], keys
-
-
-def stems(names: Names) -> Names:
-    """(N,) names without their last suffix; dots left become `_`, since a sample's key ends at its first dot."""
-    parts = [bytes(name).rpartition(b".") for name in names]
-    return np.array([(head if dot else tail).replace(b".", b"_") for head, dot, tail in parts], dtype=np.bytes_)
 
 
 def relabel(official: Labels, classes: Sequence[ClassFact], label_order: str) -> tuple[Labels, tuple[ClassFact, ...]]:
@@ -113,13 +127,12 @@ def apply_patches(members: Members, patches: Members) -> tuple[Members, npt.NDAr
     for name, location in zip(patches.names, patches.locations, strict=True):
         row = place.get(bytes(name))
         if row is None:
-            unused.append(bytes(name).decode("utf-8", "replace"))
+            unused.append(bytes(name).decode("utf-8", "surrogateescape"))
             continue
-        for field in ("container", "offset", "size"):
-            locations[field][row] = location[field]
+        for column in ("container", "offset", "size"):
+            locations[column][row] = location[column]
         patched[row] = True
-    replaced = Members(names=members.names, locations=locations, groups=members.groups, ignored=members.ignored)
-    return replaced, patched, unused
+    return replace(members, locations=locations, sparse={**members.sparse, **patches.sparse}), patched, unused
 
 
 def save_split(path: Path, source: SplitSource, key: str) -> None:
@@ -133,6 +146,9 @@ def save_split(path: Path, source: SplitSource, key: str) -> None:
         "containers": [str(container) for container in source.containers],
         "expected_counts": source.expected_counts,
         "notes": source.notes,
+        "account": asdict(source.account),
+        "missing": source.missing,
+        "sparse": _sparse_rows(source.sparse),
     }
     arrays: dict[str, Any] = {name: getattr(source, name) for name in ARRAYS}
     with atomic_file(path) as file:
@@ -148,8 +164,17 @@ def load_split(path: Path, key: str) -> SplitSource | None:
                 return None
             arrays = {name: archive[name] for name in ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+        return None  # damaged, or of an earlier release
     facts["classes"] = tuple(ClassFact(**fact) for fact in facts["classes"])
     facts["containers"] = tuple(Path(name) for name in facts["containers"])
     facts["expected_counts"], facts["notes"] = tuple(facts["expected_counts"]), tuple(facts["notes"])
+    account = facts["account"]
+    account["named"] = {kind: tuple(names) for kind, names in account["named"].items()}
+    facts["account"] = Account(**account)
+    rows = facts["sparse"]
+    facts["sparse"] = {(container, offset): tuple(map(tuple, pieces)) for container, offset, pieces in rows}
     return SplitSource(**facts, **arrays)
+
+
+def _sparse_rows(sparse: Sparse) -> list[tuple[int, int, Any]]:
+    return [(*place, pieces) for place, pieces in sorted(sparse.items())]

@@ -4,8 +4,8 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
-from alexnet_prep.archive import SourceReader
-from alexnet_prep.build import NO_IMAGE, BuildSetup, ShardJob, build_shard, finished_shard
+from alexnet_prep.build import AT_OUTPUT, NO_IMAGE, BuildSetup, ShardJob, build_shard, finished_shard
+from alexnet_prep.reader import SourceReader
 from alexnet_shards.errors import AlexnetError, file_error
 from alexnet_shards.processes import die_with_parent
 
@@ -13,13 +13,13 @@ from alexnet_shards.processes import die_with_parent
 def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> None:
     """Serve jobs until the pipe ends.
 
-    Messages to the parent: ("at", position, source_bytes) before each image, with position -1 at other work;
+    Messages to the parent: ("at", phase, position, source_bytes) whenever it turns to other work (build.OnSign);
     ("done", sidecar, seconds or None where the shard was there) or ("failed", line) after a job.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent_pid)
-    reader = SourceReader(setup.containers)
+    reader = SourceReader(setup.containers, setup.sparse)
     try:
         while True:
             job: ShardJob = connection.recv()
@@ -33,17 +33,17 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
 def _answer(
     job: ShardJob, setup: BuildSetup, reader: SourceReader, connection: Connection, parent_pid: int
 ) -> tuple[object, ...]:
-    def on_image(position: int, source_bytes: int) -> None:
+    def on_sign(phase: str, position: int, source_bytes: int) -> None:
         if os.getppid() != parent_pid:  # where there is no parent-death signal
             os._exit(1)
-        connection.send(("at", position, source_bytes))
+        connection.send(("at", phase, position, source_bytes))
 
-    on_image(NO_IMAGE, 0)
+    on_sign(AT_OUTPUT, NO_IMAGE, 0)
     try:
-        sidecar = finished_shard(job, setup, on_image)
+        sidecar = finished_shard(job, setup, on_sign)
         if sidecar is not None:
             return ("done", sidecar, None)
-        sidecar, seconds = build_shard(job, setup, reader, on_image)
+        sidecar, seconds = build_shard(job, setup, reader, on_sign)
         return ("done", sidecar, seconds)
     except BrokenPipeError:
         raise

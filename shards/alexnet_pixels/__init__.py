@@ -8,7 +8,7 @@ print(converted.kinds)  # what was unusual about the source, as ("cmyk", "gzip")
 from alexnet_pixels.convert import Converted, convert, shard_pixels
 from alexnet_pixels.decoder import decoder_facts, decoder_warning
 from alexnet_pixels.recipe import FILTERS, PixelRecipe
-from alexnet_pixels.sniff import BadImage
+from alexnet_pixels.sniff import BadImage, begins_as_picture
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "BadImage",
     "Converted",
     "PixelRecipe",
+    "begins_as_picture",
     "convert",
     "decoder_facts",
     "decoder_warning",

@@ -65,6 +65,8 @@ OTHER_FORMATS = {
     "text": rb"[\t\r\n\x20-\x7e]+\Z",
 }
 
+OTHER_PICTURES = ("AVIF", "HEIC", "JPEG 2000", "JPEG XL", "JPEG XR", "Photoshop")
+
 # Everything Pillow's parsers raise for damaged bytes, found by mutating real files; UnidentifiedImageError is an OSError.
 DECODER_ERRORS = (
     OSError,
@@ -114,6 +116,14 @@ def open_image(source: bytes, max_pixels: int) -> tuple[Image.Image, bytes]:
     if "progressive" in image.info and content.count(START_OF_SCAN) > MAX_JPEG_SCANS:
         raise BadImage(f"a progressive JPEG of over {MAX_JPEG_SCANS} scans: a decompression bomb?")
     return image, content
+
+
+def begins_as_picture(head: bytes) -> bool:
+    """Whether a file that begins with `head` (32 bytes or more) is a picture, read here or not, or gzip."""
+    patterns = (*FORMATS.values(), *(OTHER_FORMATS[name] for name in OTHER_PICTURES))
+    if head.startswith(b"BM"):  # two letters alone may begin any text; a bitmap's header has four zeros further on
+        return head[6:10] == bytes(4)
+    return head.startswith(GZIP_MAGIC) or any(re.match(beginning, head, re.DOTALL) for beginning in patterns)
 
 
 def image_kinds(image: Image.Image, content: bytes, packed: bool) -> tuple[str, ...]:

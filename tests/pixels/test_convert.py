@@ -13,8 +13,8 @@ from PIL import Image
 from alexnet_pixels.convert import convert
 from alexnet_pixels.recipe import FILTERS, KERNELS, PixelRecipe
 from alexnet_pixels.sniff import BadImage
-from alexnet_prep.archive import SourceReader
 from alexnet_prep.imagenet import read_official_split
+from alexnet_prep.reader import SourceReader
 from alexnet_shards.editions import EDITIONS
 
 Pixels = npt.NDArray[np.float64]

@@ -21,8 +21,8 @@ from PIL import Image, features
 from alexnet_pixels.convert import convert
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_pixels.sniff import MAX_UNPACKED_BYTES, BadImage, open_image
-from alexnet_prep.archive import SourceReader
 from alexnet_prep.imagenet import read_official_split
+from alexnet_prep.reader import SourceReader
 from alexnet_shards.editions import EDITIONS
 
 RECIPE = PixelRecipe()

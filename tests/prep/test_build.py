@@ -13,8 +13,19 @@ import pytest
 from alexnet_pixels.convert import convert
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep import build
-from alexnet_prep.archive import LOCATION_DTYPE, SourceReader
-from alexnet_prep.build import NO_IMAGE, STAGES, BuildSetup, ShardJob, build_shard, finished_shard
+from alexnet_prep.archive import LOCATION_DTYPE
+from alexnet_prep.build import (
+    AT_IMAGE,
+    AT_OUTPUT,
+    NO_IMAGE,
+    READING,
+    STAGES,
+    BuildSetup,
+    ShardJob,
+    build_shard,
+    finished_shard,
+)
+from alexnet_prep.reader import SourceReader
 from alexnet_shards.index import NO_LABEL
 
 
@@ -46,11 +57,13 @@ def job(setup: BuildSetup, photo_bytes: Any) -> ShardJob:
 
 def build_it(job: ShardJob, setup: BuildSetup) -> tuple[Any, bytes, list[int]]:
     """Sidecar, bytes of the shard, and the positions in the order in which they were read."""
-    seen: list[int] = []
     reader = SourceReader(setup.containers)
-    sidecar, seconds = build_shard(job, setup, reader, lambda position, _: seen.append(position))
+    phases: list[tuple[str, int]] = []
+    sidecar, seconds = build_shard(job, setup, reader, lambda phase, position, _: phases.append((phase, position)))
     reader.close()
-    seen = [position for position in seen if position != NO_IMAGE]
+    seen = [position for phase, position in phases if phase == AT_IMAGE]
+    assert [position for phase, position in phases if phase == READING] == seen
+    assert all(position == NO_IMAGE for phase, position in phases if phase == AT_OUTPUT)
     assert set(seconds.stages) == set(STAGES)
     return sidecar, (setup.out / job.name).read_bytes(), seen
 

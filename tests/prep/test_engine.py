@@ -40,6 +40,7 @@ class Log:
     def __init__(self, engine_pids: Any = None) -> None:
         self.images = 0
         self.retries: list[str] = []
+        self.waits: list[str] = []
         self.done: list[str] = []
         self.at_image = engine_pids
 
@@ -56,6 +57,10 @@ class Log:
     def retry(self, job: ShardJob, reason: str) -> None:
         """Remember."""
         self.retries.append(reason)
+
+    def waiting(self, line: str) -> None:
+        """Remember."""
+        self.waits.append(line)
 
 
 @pytest.fixture(autouse=True)

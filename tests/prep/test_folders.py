@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from alexnet_prep.classes import class_directories
 from alexnet_prep.errors import SourceError
-from alexnet_prep.folders import class_directories, find_folder_source
+from alexnet_prep.folders import find_folder_source
 from alexnet_prep.source import find_source
 
 
@@ -44,7 +45,7 @@ def test_equal_stems_get_their_class_as_prefix(tmp_path: Path) -> None:
         touch(tmp_path / "train" / name)
     source = find_source(tmp_path, "folder")
     assert labels_of(source, "train") == {"cat_0": "cat", "cat_1": "cat", "dog_0": "dog"}
-    assert source.read("train", None, lambda _: None).notes == ("train: .hidden.jpg is a dotfile, not a member",)
+    assert source.read("train", None, lambda _: None).notes == ("train: dog/.hidden.jpg is a dotfile, not a member",)
 
 
 def test_validation_uses_the_training_classes(tmp_path: Path) -> None:
@@ -92,10 +93,10 @@ def test_kaggle_validation_without_its_table(kaggle: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     assert find_folder_source(tmp_path, ("train",)) is None
-    assert class_directories(tmp_path / "none") == []
+    assert class_directories(tmp_path / "none") == {}
     (tmp_path / "train" / "cat").mkdir(parents=True)
     source = find_source(tmp_path, "auto")
-    with pytest.raises(SourceError, match="holds no image"):
+    with pytest.raises(SourceError, match="no image in class folder cat; remove"):
         source.read("train", None, lambda _: None)
     with pytest.raises(SourceError, match="no devkit order"):
         source.read("train", "devkit", lambda _: None)

@@ -10,7 +10,16 @@ import pytest
 from alexnet_prep.archive import LOCATION_DTYPE, Members
 from alexnet_prep.errors import SourceError
 from alexnet_prep.imagenet import read_official_split
-from alexnet_prep.split import SplitSource, apply_patches, load_split, relabel, save_split, sort_members, stems
+from alexnet_prep.keys import stems
+from alexnet_prep.split import (
+    CountDifference,
+    SplitSource,
+    apply_patches,
+    load_split,
+    relabel,
+    save_split,
+    sort_members,
+)
 from alexnet_shards.editions import EDITIONS
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
@@ -35,7 +44,7 @@ def test_members_are_sorted_by_key_with_their_labels() -> None:
 
 
 def test_a_name_that_stands_twice_is_refused() -> None:
-    with pytest.raises(SourceError, match="a: 1 image names stand twice"):
+    with pytest.raises(SourceError, match=r"a.JPEG and .*a.JPEG would both be sample a \(1 image names stand twice"):
         sort_members(members_of("a.JPEG", "b.JPEG", "a.JPEG"), np.zeros(3, np.int32))
 
 
@@ -120,4 +129,4 @@ def test_count_differences(small_source: Any) -> None:
     source = read(small_source)
     assert source.count_differences() == []
     short = SplitSource(**{**{f.name: getattr(source, f.name) for f in fields(source)}, "expected_counts": (8, 9, 8)})
-    assert short.count_differences() == [{"wnid": "n00000001", "found": 8, "expected": 9}]
+    assert short.count_differences() == [CountDifference(wnid="n00000001", found=8, expected=9)]

@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import BuildSetup, ShardJob, Sidecar
+from alexnet_prep.build import AT_IMAGE, READING, BuildSetup, ShardJob, Sidecar
 from alexnet_prep.worker import worker_main
 
 
@@ -64,8 +64,10 @@ def test_a_job_is_told_image_by_image(worker: Any, photo_bytes: Any) -> None:
     job = job_of(setup, photos)
     connection.send(job)
     messages = answers(connection)
-    assert [message for message in messages if message[0] == "at" and message[1] >= 0] == [
-        ("at", number, len(photo)) for number, photo in enumerate(photos)
+    assert [message for message in messages if message[0] == "at" and message[2] >= 0] == [
+        message
+        for number, photo in enumerate(photos)
+        for message in (("at", READING, number, 0), ("at", AT_IMAGE, number, len(photo)))
     ]
     kind, sidecar, seconds = messages[-1]
     assert (kind, sidecar.samples) == ("done", 3)

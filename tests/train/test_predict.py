@@ -22,8 +22,8 @@ from alexnet_network.input import DeviceStats
 from alexnet_network.model import AlexNet
 from alexnet_pixels.convert import shard_pixels
 from alexnet_pixels.recipe import PixelRecipe
-from alexnet_prep.archive import SourceReader
 from alexnet_prep.imagenet import read_official_split
+from alexnet_prep.reader import SourceReader
 from alexnet_shards.editions import EDITIONS
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ClassFact
