@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from alexnet_network import AlexNet, ModelConfig
 from alexnet_network.kernels import load_kernels
-from alexnet_network.model import AlexNet, ModelConfig
 from alexnet_network.optim import make_optimizer, rates_at, set_rates
 from alexnet_train.recipe import load_recipe
 

@@ -62,10 +62,13 @@ def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
 
 def write_index(directory: Path, split: str, num_classes: int = NUM_CLASSES) -> None:
     """Index and manifest of the shards of `split` in `directory`."""
-    rows, facts = scan_shards(sorted(directory.glob(f"{split}-*.tar")))
-    save_index(index_path(directory, split), rows)
+    scanned = scan_shards(sorted(directory.glob(f"{split}-*.tar")))
+    sha256 = save_index(index_path(directory, split), scanned.rows)
     classes = tuple(ClassFact(wnid=f"n{label:08d}") for label in range(num_classes))
-    save_manifest(manifest_path(directory, split), Manifest(split=split, classes=classes, shards=facts))
+    save_manifest(
+        manifest_path(directory, split),
+        Manifest(split=split, classes=classes, shards=scanned.facts, index_sha256=sha256),
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ What a command works with is imported when it runs, so that help is printed at o
 import os
 import time
 from collections.abc import Iterable
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -220,36 +219,21 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
     ]
 )
 @click.option(
-    "--shards", "patterns", metavar="SHARDS", multiple=True, required=True, help="Shards of one split, made elsewhere."
+    "--shards", "patterns", metavar="SHARDS", multiple=True, required=True, help="Shards of one directory: one set."
 )
 @click.argument("more", metavar="[SHARDS]...", nargs=-1)
 @click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Text file, `WNID words` a label.")
 @workers_option
 @json_option
 def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
-    """Write index and manifest for shards made elsewhere, beside them."""
+    """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
         from alexnet_prep.progress import counting
-        from alexnet_shards.adopt import adopt_shards, read_classes
-        from alexnet_shards.errors import FormatError
-        from alexnet_shards.manifest import shards_of, split_of
-        from alexnet_shards.pattern import expand_patterns
-    places = sorted({split_of(path) for path in expand_patterns((*patterns, *more))})
-    if len(places) != 1:
-        raise FormatError(f"{patterns[0]}: the pattern names {len(places)} splits or directories; index one at a time")
-    directory, split = Path(places[0][0]), places[0][1]
+        from alexnet_shards.adopt import index_shards, read_classes
     facts = read_classes(classes) if classes is not None else None
-    total, done = len(shards_of(directory, split)), count(1)
     with counting("index") as progress:
-        workers = options["workers"] or available_cpus()
-        manifest = adopt_shards(directory, split, workers, lambda _: progress(next(done), total), facts)
-    found = {
-        "split": manifest.split,
-        "shards": len(manifest.shards),
-        "samples": manifest.samples,
-        "classes": len(manifest.classes),
-    }
-    _result(options["as_json"], found, [", ".join(f"{name} {value}" for name, value in found.items())])
+        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress, facts)
+    _result(options["as_json"], found.as_json(), found.lines())
 
 
 @commands.command(examples=["alexnet-prep report", "alexnet-prep report --shards shards --json"])

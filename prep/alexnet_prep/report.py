@@ -12,7 +12,7 @@ from alexnet_prep.errors import RunError
 from alexnet_prep.official import known_differences
 from alexnet_prep.split import CountDifference, SplitSource
 from alexnet_prep.verify import VerifyReport
-from alexnet_shards import Stats
+from alexnet_shards import FormatError, Stats
 from alexnet_shards.manifest import Manifest
 
 SHOWN_ROWS = 20
@@ -220,8 +220,30 @@ def verify_table(report: VerifyReport) -> list[str]:
     return [*lines, f"… and {more:,} more, all in --json"] if more else lines
 
 
+def _check_report(manifest: Manifest) -> None:
+    """Raise FormatError unless the report in a manifest is as `SplitReport.manifest_entry` writes it."""
+    report = manifest.report
+    lists = [report.get(name, []) for name in ("patched", "dropped", "count_differences", "notes")]
+    converted = report.get("converted", {})
+    whole = isinstance(report.get("members", 0), int) and isinstance(converted, dict)
+    whole = whole and all(isinstance(part, list) for part in (*lists, *converted.values()))
+    whole = whole and all(
+        isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("reason"), str)
+        for entry in lists[1]
+    )
+    if not whole or not all(isinstance(note, str) for note in lists[3]):
+        raise FormatError(
+            f"{manifest.split}.manifest.json: damaged report of the source; restore it, or make the shards again"
+        )
+
+
 def manifest_reports(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """Reports of finished splits in the form of `SplitReport.as_json`, from their manifests."""
+    """Reports of finished splits in the form of `SplitReport.as_json`, from their manifests.
+
+    Raises FormatError where the report in one is damaged.
+    """
+    for manifest in manifests:
+        _check_report(manifest)
     return [
         {
             "split": manifest.split,

@@ -9,6 +9,9 @@ import simplejpeg
 
 from alexnet_shards.geometry import IMAGE_PX
 
+MAX_SAMPLE_BYTES = 64 << 20  # a 256x256 image of no compression at all has 192 KiB
+LARGEST_OFFSET = 2**62
+
 
 class SampleError(Exception):
     """A sample that cannot be used; the text is the reason."""
@@ -24,6 +27,8 @@ def decode_sample(shard: BinaryIO, row: np.void) -> npt.NDArray[np.uint8]:
 
 def read_sample(shard: BinaryIO, row: np.void) -> bytes:
     """The JPEG bytes of the sample that an index row names; raises SampleError where they are not what was written."""
+    if int(row["size"]) > MAX_SAMPLE_BYTES or int(row["offset"]) > LARGEST_OFFSET:
+        raise SampleError(f"has {row['size']} bytes at byte {row['offset']}; expected below {MAX_SAMPLE_BYTES:,}")
     try:
         shard.seek(int(row["offset"]))
         jpeg = shard.read(int(row["size"]))
@@ -35,11 +40,12 @@ def read_sample(shard: BinaryIO, row: np.void) -> bytes:
 
 
 def decode_jpeg(jpeg: bytes) -> npt.NDArray[np.uint8]:
-    """(256, 256, 3) uint8 RGB; raises SampleError where the bytes are no 256x256 JPEG."""
+    """(256, 256, 3) uint8 RGB; raises SampleError where the bytes are no 256x256 JPEG, before memory is taken for one."""
     try:
+        height_px, width_px = simplejpeg.decode_jpeg_header(jpeg)[:2]
+        if (height_px, width_px) != (IMAGE_PX, IMAGE_PX):
+            raise SampleError(f"is {width_px}x{height_px}, expected {IMAGE_PX}x{IMAGE_PX}")
         image: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg, "RGB")
-    except ValueError as error:
-        raise SampleError(f"cannot be decoded ({error})") from error
-    if image.shape != (IMAGE_PX, IMAGE_PX, 3):
-        raise SampleError(f"is {image.shape[1]}x{image.shape[0]}, expected {IMAGE_PX}x{IMAGE_PX}")
+    except (ValueError, MemoryError) as error:
+        raise SampleError(f"cannot be decoded ({' '.join(str(error).split())})") from error
     return image

@@ -58,6 +58,8 @@ def compute_stats(patterns: Sequence[str], out: Path, workers: int, progress: Pr
     """
     target = output_path(out)
     shards = open_shards(patterns)
+    if shards.num_samples == 0:
+        raise FormatError(f"{shards.paths[0]}: its manifest lists no sample; name shards with images")
     moments = NO_MOMENTS
     for part in _run(shards, workers):
         moments = moments.merge(part)
@@ -88,12 +90,15 @@ def sum_samples(paths: Sequence[str], rows: IndexRows) -> Moments | tuple[int, s
     """Moments of the samples of `rows`, or (place in `rows`, reason) for the first that cannot be used."""
     sums = MomentSums()
     for number, run in groupby(enumerate(rows), key=lambda entry: int(entry[1]["shard"])):
-        with Path(paths[number]).open("rb") as shard:
-            for place, row in run:
-                try:
-                    sums.add(decode_sample(shard, row))
-                except SampleError as error:
-                    return place, str(error)
+        try:
+            with Path(paths[number]).open("rb") as shard:
+                for place, row in run:
+                    try:
+                        sums.add(decode_sample(shard, row))
+                    except SampleError as error:
+                        return place, str(error)
+        except OSError as error:
+            return int(np.argmax(rows["shard"] == number)), f"its shard cannot be read ({error.strerror})"
     return sums.moments()
 
 

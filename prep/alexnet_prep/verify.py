@@ -1,5 +1,6 @@
 """Verification: every shard hashed, every sample decoded, and the ones that are not what was written named."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from alexnet_prep.samples import SampleError, decode_sample
 from alexnet_shards.errors import FormatError
-from alexnet_shards.index import IndexRows, load_index
+from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
 from alexnet_shards.processes import worker_pool
 from alexnet_shards.scan import scan_shard
@@ -58,9 +59,11 @@ def verify(directory: Path, splits: Sequence[str], workers: int, progress: Progr
     jobs = [job for split in splits for job in _jobs(directory, split)]
     bad = [stray for split in splits for stray in _strays(directory, split)]
     with worker_pool(workers, len(jobs), str(directory)) as pool:
-        for done, found in enumerate(pool.map(check_shard, *zip(*jobs, strict=True)), 1):
+        for done, found in enumerate(pool.map(check_shard, *zip(*jobs, strict=True)) if jobs else (), 1):
             bad.extend(found)
             progress(done, len(jobs))
+    if not bad:  # else the rows that were changed are named already
+        bad = [changed for split in splits for changed in _changed_index(directory, split)]
     return VerifyReport(shards=len(jobs), samples=sum(len(rows) for _, _, rows in jobs), bad=tuple(bad))
 
 
@@ -70,56 +73,82 @@ def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexR
     if len(rows) != manifest.samples:
         raise FormatError(
             f"{index_path(directory, split)}: {len(rows)} rows, expected {manifest.samples} by the manifest; "
-            "run alexnet-prep shards again, or alexnet-prep index for shards made elsewhere"
+            "run alexnet-prep index, which makes the index again from the shards"
         )
-    bounds = np.searchsorted(rows["shard"], np.arange(len(manifest.shards) + 1))
+    order = np.argsort(rows["shard"], kind="stable")
+    bounds = np.searchsorted(rows["shard"][order], np.arange(len(manifest.shards) + 1))
+    if bounds[-1] != len(rows):
+        raise FormatError(
+            f"{index_path(directory, split)}: names a shard that the manifest does not have; make it again with "
+            "alexnet-prep index"
+        )
     for number, fact in enumerate(manifest.shards):
-        yield directory / fact.name, fact, np.array(rows[bounds[number] : bounds[number + 1]])
+        yield directory / fact.name, fact, np.array(rows[order[bounds[number] : bounds[number + 1]]])
 
 
 def _strays(directory: Path, split: str) -> Iterator[BadSample]:
-    """Shards of a split that its manifest does not list: a glob over the directory would train on them."""
-    known = {fact.name for fact in load_manifest(manifest_path(directory, split)).shards}
-    for path in shards_of(directory, split):
+    """Shards of a split of ours that its manifest does not list: a glob over the directory would train on them."""
+    manifest = load_manifest(manifest_path(directory, split))
+    known = {fact.name for fact in manifest.shards}
+    for path in shards_of(directory, split) if manifest.recipe else ():
         if path.name not in known:
             yield BadSample(shard=path.name, key=None, reason="the manifest does not list this shard; remove it")
 
 
+def _changed_index(directory: Path, split: str) -> Iterator[BadSample]:
+    """The index of a split, where it is not the file that the manifest names."""
+    manifest_file, index_file = manifest_path(directory, split), index_path(directory, split)
+    try:
+        check_index(index_file, load_manifest(manifest_file).index_sha256, manifest_file)
+    except FormatError as error:
+        yield BadSample(shard=index_file.name, key=None, reason=str(error).removeprefix(f"{index_file}: "))
+
+
 def check_shard(path: Path, fact: ShardFact, rows: IndexRows) -> list[BadSample]:
     """Everything that is wrong with one shard, by its manifest entry and its (N,) index rows."""
+    if not os.path.lexists(path):
+        return [BadSample(shard=fact.name, key=None, reason="the shard is missing")]
     try:
         scan = scan_shard(path, int(rows["shard"][0]) if len(rows) else 0)
-    except FileNotFoundError:
-        return [BadSample(shard=fact.name, key=None, reason="the shard is missing")]
-    except (FormatError, OSError) as error:
-        reason = (
-            str(error).removeprefix(f"{path}: ")
-            if isinstance(error, FormatError)
-            else f"cannot be read ({error.strerror})"
-        )
-        return [BadSample(shard=fact.name, key=None, reason=reason)]
+    except FormatError as error:
+        return [BadSample(shard=fact.name, key=None, reason=str(error).removeprefix(f"{path}: "))]
     bad = [
         BadSample(shard=fact.name, key=key, reason=reason)
         for key, reason in _bad_samples(path, rows, scan.rows, scan.keys)
     ]
-    if scan.fact.sha256 != fact.sha256 and not bad:
-        reason = f"sha256 {scan.fact.sha256[:12]}…, expected {fact.sha256[:12]}…, though every sample is whole"
-        bad.append(BadSample(shard=fact.name, key=None, reason=reason))
+    if not bad:
+        bad = [BadSample(shard=fact.name, key=None, reason=reason) for reason in _bad_facts(scan.fact, fact)]
     return bad
 
 
+def _bad_facts(found: ShardFact, fact: ShardFact) -> Iterator[str]:
+    """What the manifest says otherwise of a shard whose samples are whole."""
+    for name in ("bytes", "samples"):
+        if getattr(found, name) != getattr(fact, name):
+            yield f"{name} {getattr(found, name)}, expected {getattr(fact, name)} by the manifest"
+    if found.sha256 != fact.sha256:
+        yield f"sha256 {found.sha256[:12]}…, expected {fact.sha256[:12]}…, though every sample is whole"
+
+
 def _bad_samples(path: Path, rows: IndexRows, scanned: IndexRows, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
-    key_at = {int(row["offset"]): (key, int(row["label"])) for row, key in zip(scanned, keys, strict=True)}
+    found: dict[int, list[tuple[str, np.void]]] = {}  # two at one place where one is a link to the other
+    for row, key in zip(scanned, keys, strict=True):
+        found.setdefault(int(row["offset"]), []).append((key, row))
     with path.open("rb") as shard:
         for row in rows:
-            key, label = key_at.pop(int(row["offset"]), (f"byte {row['offset']}", None))
-            if label is None:
-                yield key, "the index names a sample that is not in the tar"
-            elif label != row["label"]:
-                yield key, f"its label is {label}, expected {row['label']}"
+            there = found.get(int(row["offset"]), [])
+            if not there:
+                yield f"byte {row['offset']}", "the index names a sample that is not in the tar"
+                continue
+            place = next((place for place, (_, other) in enumerate(there) if other["label"] == row["label"]), 0)
+            key, other = there.pop(place)
+            for name, words in (("label", "its label is"), ("size", "its length in bytes is")):
+                if other[name] != row[name]:
+                    yield key, f"{words} {other[name]}, expected {row[name]}"
             try:
                 decode_sample(shard, row)
             except SampleError as error:
                 yield key, str(error)
-    for key, _ in key_at.values():
-        yield key, "a sample that the index does not name"
+    for there in found.values():
+        for key, _ in there:
+            yield key, "a sample that the index does not name"

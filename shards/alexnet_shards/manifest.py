@@ -19,7 +19,10 @@ VERSION = 1
 SHA256 = re.compile("[0-9a-f]{64}")
 NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\*?\[\]{}<>]|://")
 MAX_NAME_BYTES = 255
-SHARD_NAME = re.compile(r"(?P<split>.*?)(?P<separator>[-_.]?)(?P<number>\d*)(?P<suffix>(\.tar)+)")
+UUID = "(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,})"
+SHARD_NAME = re.compile(
+    rf"(?P<split>.*?)(?P<separator>[-_.]?)(?P<number>\d+-of-\d+|{UUID}|\d*)(?P<suffix>(\.tar)+)", re.DOTALL
+)
 UNNAMED_SPLIT = "shards"  # of shards named by their number alone
 JPEG_SUFFIX = ".jpg"
 LABEL_SUFFIX = ".cls"
@@ -103,14 +106,26 @@ def shard_name(split: str, number: int, num_shards: int) -> str:
 def split_of(shard_path: str) -> tuple[str, str]:
     """(directory or URL prefix, split name) of a shard's path; raises FormatError for a name that is no tar's.
 
-    Ours are SPLIT-NUMBER.tar; of others the split is what stands before the number at the end: train_000.tar and
-    train000.tar are of "train", 000.tar is of UNNAMED_SPLIT. A name without number is a split of its own.
+    Ours are SPLIT-NUMBER.tar; of others the split is what stands before the number at the end, which may also be
+    00000-of-00128 or a UUID: train_000.tar and train000.tar are of "train", 000.tar is of UNNAMED_SPLIT. A name without
+    number is a split of its own.
     """
     directory, _, name = shard_path.rpartition("/")
-    match = SHARD_NAME.fullmatch(name)
+    match = SHARD_NAME.fullmatch(name) if len(name) <= MAX_NAME_BYTES else None
     if match is None or name.startswith("."):
         raise FormatError(f"{shard_path}: not a shard's name; expected SPLIT-NUMBER.tar, as train-000.tar")
     return directory or ".", match["split"] or UNNAMED_SPLIT
+
+
+def set_name(names: Sequence[str]) -> str:
+    """What shards that are one set are called: their split, or what their names have in common up to a separator."""
+    splits = {split_of(name)[1] for name in names}
+    if len(splits) == 1:
+        return splits.pop()
+    first, last = min(names), max(names)
+    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    common = re.fullmatch(r"(.*?)[-_.][^-_.]*", first[:length])
+    return common[1] if common and common[1] else UNNAMED_SPLIT
 
 
 def shards_of(directory: Path, split: str) -> list[Path]:
@@ -119,26 +134,14 @@ def shards_of(directory: Path, split: str) -> list[Path]:
     return sorted(path for path in paths if split_of(path.name)[1] == split)
 
 
-def check_one_set(paths: Sequence[Path]) -> None:
-    """Raise FormatError where shards of one split name are two sets: train-0 and train_0, 000 and shards000, 1 and 01."""
-    first_of: dict[int, Path] = {}
-    for path in paths:
-        style, number = _style_and_number(path)
-        other = first_of.setdefault(number, path) if style == _style_and_number(paths[0])[0] else paths[0]
-        if other != path:
-            raise FormatError(
-                f"{path.parent}: {other.name} and {path.name} are of two sets of shards with one name; "
-                "keep each in a directory of its own"
-            )
-
-
-def _style_and_number(shard: Path) -> tuple[tuple[str, ...], int]:
-    """What every name of a set has in common, and the shard's number, -1 for none."""
-    match = SHARD_NAME.fullmatch(shard.name)
+def name_style(shard: str) -> tuple[str, ...]:
+    """What the names of shards that were numbered together have in common."""
+    match = SHARD_NAME.fullmatch(shard)
     if match is None:
-        return (), -1
-    numbered = "numbered" if match["number"] else ""
-    return (match["split"], match["separator"], match["suffix"], numbered), int(match["number"] or -1)
+        return ()
+    number = match["number"]
+    kind = number.partition("-of-")[2] or "uuid" if "-" in number else "number" if number else ""
+    return (match["split"], match["separator"], match["suffix"], kind)
 
 
 def manifest_path(directory: Path, split: str) -> Path:
@@ -163,7 +166,9 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 
 def load_manifest(path: Path) -> Manifest:
     """Read the manifest at `path`; raises FormatError where it is missing, damaged or of another version."""
-    where = Where(path=path, what="manifest", remedy="make it again with alexnet-prep index")
+    where = Where(
+        path=path, what="manifest", remedy="restore it, or remove it and make it again with alexnet-prep index"
+    )
     try:
         content = load_json(where)
     except FileNotFoundError as error:

@@ -1,38 +1,59 @@
 """The four ways to name shards: {000..999}, <000..999>, a glob, and many paths."""
 
 import glob
+import math
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_shards.errors import PatternError
 
-# One numeric range in braces or in angle brackets, as the shell writes it: the width of the first number counts.
+# One numeric range in braces or in angle brackets, as the shell writes it.
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|<(\d+)\.\.(\d+)>")
 MAX_SHARDS = 1_000_000
+MAX_DIGITS = 18
 
 
 def expand_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
     """Expand shard patterns to existing paths, in the order given and ascending within a pattern.
 
     Each pattern is a path, a glob, or a path with numeric ranges: `train-{000..999}.tar` or `train-<000..999>.tar`.
-    Raises PatternError where a pattern is malformed, names a missing file, or names a file twice.
+    Raises PatternError where a pattern is malformed, names a missing file, or names a file twice, by two spellings or
+    links perhaps.
     """
     paths = [path for pattern in patterns for path in _expand_one(pattern)]
     if not paths:
         raise PatternError(
             "no shards: the pattern is empty; expected a path, a glob or a range like train-{000..999}.tar"
         )
-    missing = [path for path in paths if not Path(path).is_file()]
+    path_of: dict[object, str] = {}
+    missing = []
+    for path in paths:
+        place = _place(path)
+        if place is None:
+            missing.append(path)
+        elif place in path_of:
+            other = path_of[place]
+            words = "named twice by the shard pattern" if other == path else f"the same file as {other}"
+            raise PatternError(f"{path}: {words}; every shard may be named once")
+        else:
+            path_of[place] = path
     if missing:
         raise PatternError(
             f"{missing[0]}: no such shard ({len(missing)} of {len(paths)} of {' '.join(patterns[:3])!r} missing); "
             "make them with alexnet-prep shards, or correct the pattern"
         )
-    if len(set(paths)) != len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise PatternError(f"{twice}: named twice by the shard pattern; every shard may be named once")
     return tuple(paths)
+
+
+def _place(path: str) -> tuple[int, int] | None:
+    """What two spellings of one file have in common, None where there is no file."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def _expand_one(pattern: str) -> list[str]:
@@ -40,7 +61,7 @@ def _expand_one(pattern: str) -> list[str]:
 
 
 def _expand_glob(pattern: str) -> list[str]:
-    if not glob.has_magic(pattern) or Path(pattern).is_file():
+    if not glob.has_magic(pattern) or _place(pattern) is not None:
         return [pattern]
     matches = sorted(glob.glob(pattern))
     if not matches:
@@ -52,18 +73,26 @@ def _expand_glob(pattern: str) -> list[str]:
 
 def expand_ranges(pattern: str) -> list[str]:
     """Expand the numeric ranges of a pattern alone, without a look at any file; raises PatternError as above."""
-    match = RANGE.search(pattern)
-    if match is None:
-        if re.search(r"[{}<>]", pattern):
-            raise PatternError(
-                f"{pattern!r}: unreadable shard pattern; expected a range like {{000..999}} or <000..999>"
-            )
-        return [pattern]
+    if "\0" in pattern:
+        raise PatternError(f"{pattern!r}: no path has a null character; correct the pattern")
+    ranges = [_numbers(match, pattern) for match in RANGE.finditer(pattern)]
+    if math.prod(len(numbers) for numbers, _ in ranges) > MAX_SHARDS:
+        raise PatternError(f"{pattern!r}: the ranges name over {MAX_SHARDS:,} shards; expected fewer")
+    texts = RANGE.sub("\0", pattern).split("\0")
+    if any(re.search(r"[{}<>]", text) for text in texts):
+        raise PatternError(f"{pattern!r}: unreadable shard pattern; expected a range like {{000..999}} or <000..999>")
+    names = [texts[0]]
+    for (numbers, digits), text in zip(ranges, texts[1:], strict=True):
+        names = [f"{name}{number:0{digits}d}{text}" for name in names for number in numbers]
+    return names
+
+
+def _numbers(match: re.Match[str], pattern: str) -> tuple[range, int]:
+    """(numbers of a range, digits of each); as in bash, one leading zero pads them all to the longer of the two."""
     first, last = (match[1], match[2]) if match[1] is not None else (match[3], match[4])
+    if max(len(first), len(last)) > MAX_DIGITS or int(last) - int(first) >= MAX_SHARDS:
+        raise PatternError(f"{pattern!r}: the range names over {MAX_SHARDS:,} shards; expected fewer")
     if int(last) < int(first):
         raise PatternError(f"{pattern!r}: the range runs backwards; expected {last}..{first}")
-    if int(last) - int(first) >= MAX_SHARDS:
-        raise PatternError(f"{pattern!r}: the range names over {MAX_SHARDS:,} shards; expected fewer")
-    head, tail = pattern[: match.start()], pattern[match.end() :]
-    numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
-    return [path for number in numbers for path in expand_ranges(f"{head}{number}{tail}")]
+    padded = any(len(digits) > 1 and digits[0] == "0" for digits in (first, last))
+    return range(int(first), int(last) + 1), max(len(first), len(last)) if padded else 1

@@ -10,21 +10,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from alexnet_shards.adopt import adopt_shards
+from alexnet_shards.adopt import first_index, repair_index
 from alexnet_shards.errors import FormatError
-from alexnet_shards.index import IndexRows, load_index
+from alexnet_shards.index import NO_LABEL, IndexRows, check_index, load_index
 from alexnet_shards.locks import locked
-from alexnet_shards.manifest import (
-    ClassFact,
-    Manifest,
-    index_path,
-    load_manifest,
-    manifest_path,
-    split_of,
-)
+from alexnet_shards.manifest import ClassFact, Manifest, load_manifest
 from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.scan import member_at as member_at
+from alexnet_shards.scan import scan_shards
+from alexnet_shards.sets import SetFiles, find_sets
+from alexnet_shards.stale import find_stale
 from alexnet_shards.stats import Stats
-from alexnet_shards.tar import walk_tar
+
+HASHED_INDEX_BYTES = 8 << 20  # a larger one is hashed by verify alone: opening costs milliseconds
 
 LOGGER = logging.getLogger(__name__)
 
@@ -72,13 +70,12 @@ class ShardSet:
 def open_shards(patterns: Sequence[str]) -> ShardSet:
     """Open the shards that `patterns` name (see alexnet_shards.pattern) by the manifest and index beside them.
 
-    Costs milliseconds, as no tar is read; shards that were made elsewhere get their manifest and index first (see
-    alexnet_shards.adopt). Raises PatternError where the pattern is bad, FormatError where a shard is missing, of another
-    size than its manifest says, of another class list, or its index is damaged.
+    Costs milliseconds, as no tar is read but a few headers; shards that were made elsewhere get their manifest and index
+    first, and a lost index is made again (see alexnet_shards.adopt). No file that is there is written over. Raises
+    PatternError where the pattern is bad, FormatError where a shard is missing, of another size than its manifest says,
+    of another class list, or its index is damaged or of other content.
     """
-    paths = expand_patterns(patterns)
-    groups = dict.fromkeys(split_of(path) for path in paths)
-    return join_sets([_open_split(directory, split, paths) for directory, split in groups])
+    return join_sets([_open_set(files) for files in find_sets(expand_patterns(patterns))])
 
 
 def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:
@@ -90,44 +87,72 @@ def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:
         )
 
 
-def _open_split(directory: str, split: str, paths: Sequence[str]) -> ShardSet:
-    """The chosen shards of one split: those of `paths` that lie in `directory` and belong to `split`."""
-    manifest_file, index_file = manifest_path(Path(directory), split), index_path(Path(directory), split)
-    if not manifest_file.exists() or not index_file.exists():
-        _adopt_once(Path(directory), split)
-    chosen = [path for path in paths if split_of(path) == (directory, split)]
-    with os.scandir(directory) as entries:
-        names = {path.rpartition("/")[2] for path in chosen}
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name in names}
-    return choose_shards(manifest_file, index_file, chosen, sizes)
+def _open_set(files: SetFiles) -> ShardSet:
+    """The chosen shards of one set, its index made first where there is none."""
+    if not files.manifest.exists() or not files.index.exists():
+        _make_index_once(files)
+    try:
+        facts = {path.rpartition("/")[2]: Path(path).stat() for path in files.paths}
+        index_facts = files.index.stat()
+    except OSError as error:
+        raise FormatError(f"{files.directory}: cannot be read ({error.strerror}); check the files") from error
+    sizes = {name: status.st_size for name, status in facts.items()}
+    hash_index = index_facts.st_size <= HASHED_INDEX_BYTES
+    shards = choose_shards(files.manifest, files.index, files.paths, sizes, hash_index)
+    changed = [facts[fact.name].st_mtime_ns > index_facts.st_mtime_ns for fact in shards.manifest.shards]
+    stale = find_stale(shards.paths, shards.rows, [number for number, newer in enumerate(changed) if newer])
+    if stale is None:
+        return shards
+    if shards.manifest.recipe:
+        raise FormatError(
+            f"{stale}: the shard is not the one that was indexed; see what is damaged with alexnet-prep verify"
+        )
+    LOGGER.warning("%s; reading the shards once more; keep what is found with alexnet-prep index", stale)
+    scanned = scan_shards([Path(path) for path in shards.paths])
+    manifest = replace(shards.manifest, shards=scanned.facts)
+    check_rows(files.index, scanned.rows, manifest)
+    return replace(shards, rows=scanned.rows, manifest=manifest, split_fingerprint=manifest.fingerprint())
 
 
-def _adopt_once(directory: Path, split: str) -> None:
-    """Make the manifest and index of shards made elsewhere; processes that ask at once wait for the first."""
-    with locked(directory):
-        if manifest_path(directory, split).exists() and index_path(directory, split).exists():
+def _make_index_once(files: SetFiles) -> None:
+    """Make the index of shards that have none; processes that ask at once wait for the first."""
+    with locked(files.directory):
+        has_manifest = files.manifest.exists()
+        if has_manifest and files.index.exists():
             return
-        if not os.access(directory, os.W_OK):
+        lost = "index" if has_manifest else "manifest and index"
+        if not os.access(files.directory, os.W_OK):
             raise FormatError(
-                f"{directory}: no manifest and index of {split} beside the shards, and the directory cannot be written; "
+                f"{files.directory}: no {lost} of {files.name} beside the shards, and the directory cannot be written; "
                 "run alexnet-prep index where it can"
             )
-        LOGGER.warning("%s: no manifest and index of %s; reading its shards once to make them", directory, split)
-        adopt_shards(directory, split)
+        LOGGER.warning("%s: no %s of %s; reading its shards once to make them", files.directory, lost, files.name)
+        if has_manifest:
+            repair_index(files)
+        else:
+            first_index(files)
 
 
-def choose_shards(manifest_file: Path, index_file: Path, chosen: Sequence[str], sizes: Mapping[str, int]) -> ShardSet:
+def choose_shards(
+    manifest_file: Path,
+    index_file: Path,
+    chosen: Sequence[str],
+    sizes: Mapping[str, int],
+    hash_index: bool = True,
+) -> ShardSet:
     """The shards at the paths or URLs `chosen`, all of the split of `manifest_file`, with its rows of `index_file`.
 
-    `sizes` are the bytes found of each file name; a name without size is not checked. Raises FormatError where
-    manifest, index and shards do not fit together.
+    `sizes` are bytes by file name, of those that are known; `hash_index` False leaves the index's sha256 to
+    `alexnet-prep verify`. Raises FormatError where manifest, index and shards do not fit together.
     """
     manifest, rows = load_manifest(manifest_file), load_index(index_file)
+    if hash_index:
+        check_index(index_file, manifest.index_sha256, manifest_file)
     path_of = {path.rpartition("/")[2]: path for path in chosen}
     numbers = [number for number, fact in enumerate(manifest.shards) if fact.name in path_of]
     if len(numbers) != len(chosen):
         known = {fact.name for fact in manifest.shards}
-        alien = next(path for name, path in path_of.items() if name not in known)
+        alien = next((path for name, path in path_of.items() if name not in known), chosen[0])
         raise FormatError(f"{alien}: not in {manifest_file}; make the index again with alexnet-prep index")
     facts = tuple(manifest.shards[number] for number in numbers)
     for fact in facts:
@@ -136,7 +161,7 @@ def choose_shards(manifest_file: Path, index_file: Path, chosen: Sequence[str], 
                 f"{path_of[fact.name]}: {sizes[fact.name]} bytes, expected {fact.bytes} by its manifest: truncated or "
                 "replaced; see what is damaged with alexnet-prep verify"
             )
-    _check_rows(index_file, rows, manifest)
+    check_rows(index_file, rows, manifest)
     if len(numbers) < len(manifest.shards):
         rows = _choose_rows(rows, numbers, len(manifest.shards))
     return ShardSet(
@@ -147,19 +172,22 @@ def choose_shards(manifest_file: Path, index_file: Path, chosen: Sequence[str], 
     )
 
 
-def _check_rows(index: Path, rows: IndexRows, manifest: Manifest) -> None:
+def check_rows(index: Path, rows: IndexRows, manifest: Manifest) -> None:
     """Raise FormatError unless the index agrees with its manifest in counts, places and labels."""
     samples = np.array([fact.samples for fact in manifest.shards], np.int64)
     lengths = np.array([fact.bytes for fact in manifest.shards], np.uint64)
     shard = rows["shard"]
     agree = len(rows) == samples.sum() and (len(rows) == 0 or int(shard.max()) < len(samples))
     agree = agree and np.array_equal(np.bincount(shard, minlength=len(samples)), samples)
-    agree = agree and bool(np.all(rows["offset"] + rows["size"] <= lengths[shard]))
+    if agree:  # offset + size may be more than 64 bits hold
+        length, offset = lengths[shard], rows["offset"]
+        agree = bool(np.all((offset <= length) & (rows["size"] <= length - np.minimum(offset, length))))
     if not agree:
         raise FormatError(f"{index}: not the index of the manifest beside it; make it again with alexnet-prep index")
-    if len(rows) and manifest.classes and int(rows["label"].max()) >= len(manifest.classes):
+    lowest, largest = int(rows["label"].min(initial=0)), int(rows["label"].max(initial=0))
+    if lowest < NO_LABEL or (manifest.classes and largest >= len(manifest.classes)):
         raise FormatError(
-            f"{index}: label {int(rows['label'].max())} in a set of {len(manifest.classes)} classes; "
+            f"{index}: label {lowest if lowest < NO_LABEL else largest} in a set of {len(manifest.classes)} classes; "
             "make the index again with alexnet-prep index"
         )
 
@@ -204,20 +232,3 @@ def join_sets(parts: Sequence[ShardSet]) -> ShardSet:
         manifest=manifest,
         split_fingerprint=manifest.fingerprint(),
     )
-
-
-def member_at(path: str, offset: int) -> str:
-    """Name of the member whose data starts at `offset`, without its suffix, or where it is if the tar is damaged."""
-    try:
-        with Path(path).open("rb") as file:
-
-            def read_at(start: int, count: int) -> bytes:
-                file.seek(start)
-                return file.read(count)
-
-            for member in walk_tar(read_at, 0, Path(path).stat().st_size, path):
-                if member.offset == offset:
-                    return member.name.rpartition(".")[0]
-    except (FormatError, OSError):
-        pass
-    return f"byte {offset}"

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alexnet_network.model import LAYERS, AlexNet, Dropout, ModelConfig, layer_costs
+from alexnet_network.model import AlexNet, Dropout, layer_costs
+from alexnet_network.modelconfig import LAYERS, ModelConfig, layer_names, map_sides_px, parameter_count
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.recipe import load_recipe
 
@@ -48,7 +49,6 @@ def test_released_network_counts() -> None:
         ("paper", 60_965_224),
         ("caffe", 60_965_224),
         ("no-lrn", 60_965_224),
-        ("no-overlap", 60_965_224),
         ("one-tower", 59_798_312),
         ("torchvision", 61_100_840),
     ],
@@ -212,6 +212,21 @@ def test_dropout_at_outputs_or_inputs() -> None:
     [
         ({"after_conv1": ("relu", "norm", "pool")}, "'norm'"),
         ({"after_conv5": ("relu",)}, "one pool"),
+        ({"pool_px": 5}, "maps of conv1 55, pool1 26"),
+        ({"pool_stride_px": 0}, "pool_stride_px is 0; expected 1 to 64"),
+        ({"conv1_padding_px": (0, 0)}, "expected 6 at the end"),
+        ({"conv1_padding_px": (3,)}, "has 1 numbers"),
+        ({"conv1_padding_px": (-60, 0)}, r"conv1_padding_px\[0\] is -60"),
+        ({"hidden": -5}, "hidden is -5"),
+        ({"hidden": 250_000, "width": 1.0}, "parameters; expected at most"),
+        ({"num_classes": 10**6, "hidden": 200_000, "width": 1.0}, "parameters; expected at most"),
+        ({"channels": (96, -256, 384, 384, 256)}, r"channels\[1\] is -256"),
+        ({"channels": (0, 256, 384, 384, 256)}, "every network has a conv1"),
+        ({"lrn_alpha": float("nan")}, "lrn_alpha is nan"),
+        ({"lrn_k": 0.0}, "lrn_k is 0.0"),
+        ({"init_std": (float("inf"),) * 8}, r"init_std\[0\] is inf"),
+        ({"width": float("inf")}, "width is inf"),
+        ({"after_conv1": ("pool", *("relu",) * 99)}, "100 stages"),
         ({"towers": 3}, "towers is 3"),
         ({"width": 0.0}, "width is 0.0"),
         ({"num_classes": 0}, "num_classes is 0"),
@@ -225,3 +240,55 @@ def test_dropout_at_outputs_or_inputs() -> None:
 def test_configs_that_are_no_network_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(AlexnetError, match=message):
         AlexNet(small(**changes))
+
+
+def test_the_network_has_the_layers_maps_and_parameters_that_its_config_says() -> None:
+    for name in (
+        "released",
+        "torchvision",
+        "no-overlap",
+        "without-conv3",
+        "without-conv4",
+        "without-conv5",
+        "six-conv",
+    ):
+        config = replace(load_recipe(name).model, width=0.125, num_classes=7)
+        model = seeded(config)
+        costs = layer_costs(model)
+        assert (
+            tuple(cost.name for cost in costs)
+            == layer_names(config)
+            == tuple(key.removesuffix(".weight") for key in model.state_dict() if key.endswith(".weight"))
+        )
+        sides = map_sides_px(config, 224)
+        for cost in costs:
+            if cost.name.startswith("conv"):
+                assert cost.output_shape[1:] == (sides[cost.name],) * 2, (name, cost.name)
+        assert parameter_count(config) == sum(cost.parameters for cost in costs), name
+
+
+def test_configuration_147_has_the_maps_of_its_released_file() -> None:
+    """layers-147.cfg: conv1, pool1, conv2, pool2, conv4, conv5, pool5 of 55, 28, 26, 13, 13, 11, 6 pixels."""
+    config = replace(load_recipe("no-overlap").model, width=0.125, num_classes=7)
+    sides = map_sides_px(config, 224)
+    assert [sides[name] for name in ("conv1", "pool1", "conv2", "pool2", "conv4", "conv5", "pool5")] == [
+        55, 28, 26, 13, 13, 11, 6,
+    ]  # fmt: skip
+    seen: list[int] = []
+    model = seeded(config)
+    for stage in (model.conv1, model.after_conv1, model.conv2, model.after_conv2, model.conv4, model.conv5):
+        stage.register_forward_hook(lambda *call: seen.append(call[2].shape[-1]))
+    model.after_conv5.register_forward_hook(lambda *call: seen.append(call[2].shape[-1]))
+    model.eval()(torch.zeros(1, 3, 224, 224))
+    assert seen == [55, 28, 26, 13, 13, 11, 6]
+
+
+def test_left_out_layers_change_nothing_else() -> None:
+    """Without conv4, conv5 takes conv3's maps: the network written out with the same weights."""
+    model = seeded(replace(load_recipe("without-conv4").model, width=0.125, num_classes=7)).eval()
+    x = 60 * torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    want = model.after_conv2(model.conv2(model.after_conv1(model.conv1(functional.pad(x, (0, 3, 0, 3))))))
+    want = model.after_conv5(model.conv5(functional.relu(model.conv3(want)))).flatten(1)
+    want = 0.5 * functional.relu(model.fc7(0.5 * functional.relu(model.fc6(want))))
+    assert torch.equal(model(x), model.fc8(want))
+    assert not hasattr(model, "conv4")

@@ -1,6 +1,7 @@
 """The update rule against the paper's formula by hand and against torch.optim.SGD; the schedule against the log."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -88,9 +89,9 @@ def test_equals_torch_at_a_constant_rate_and_differs_at_a_drop() -> None:
     for mine, torchs in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, torchs, rtol=1e-5, atol=1e-6)
     before = copy.deepcopy(dict(ours.named_parameters()))
-    set_rates(optimizer, dict.fromkeys(before, 0.0))
+    set_rates(optimizer, dict.fromkeys(before, 1e-12))
     for group in reference.param_groups:
-        group["lr"] = 0.0
+        group["lr"] = 1e-12
     train(ours, optimizer, 1, seed=2)
     train(theirs, reference, 1, seed=2)
     moved = {name: (p - before[name]).abs().max().item() for name, p in ours.named_parameters()}
@@ -161,12 +162,52 @@ def test_released_rates_are_those_of_the_log() -> None:
     [
         ((phase(1, 1.0),), "the first 0"),
         ((phase(0, 1.0), phase(5, 0.1), phase(5, 0.01)), "ascending"),
-        ((phase(0, 1.0, {"conv9": 0.0}),), "conv9"),
+        ((), "the first 0"),
     ],
 )
 def test_bad_phases_are_refused(phases: tuple[Phase, ...], message: str) -> None:
     with pytest.raises(AlexnetError, match=message):
-        make_optimizer(net(), config(*phases))
+        replace(config(), phases=phases)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("learning_rate", float("nan")),
+        ("learning_rate", -0.1),
+        ("momentum", 1.0),
+        ("momentum", float("inf")),
+        ("weight_decay", -1e-9),
+        ("plateau_factor", 0.0),
+        ("plateau_drops", -1),
+        ("warmup_epochs", float("inf")),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused(key: str, value: float) -> None:
+    with pytest.raises(AlexnetError, match=f"optim.{key} is {value}; expected"):
+        replace(config(), **{key: value})  # type: ignore[arg-type]
+
+
+def test_rates_of_a_phase_are_finite() -> None:
+    with pytest.raises(AlexnetError, match=r"optim.phases.layers.conv1 is nan; expected 0 to 1000"):
+        phase(0, 1.0, {"conv1": float("nan")})
+
+
+def test_a_frozen_layer_does_not_coast_on_its_momentum() -> None:
+    """Released code: at rate 0 the update is skipped, so that weights and velocities stay as they are."""
+    model = net()
+    optimizer = make_optimizer(model, config())
+    names = [name for name, _ in model.named_parameters()]
+    set_rates(optimizer, dict.fromkeys(names, 0.1))
+    train(model, optimizer, 3, seed=1)
+    before = copy.deepcopy(model.state_dict())
+    velocity = copy.deepcopy(optimizer.state_dict()["state"])
+    set_rates(optimizer, {name: 0.0 if name.startswith("0.") else 0.1 for name in names})
+    train(model, optimizer, 3, seed=2)
+    moved = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert moved == ["2.weight", "2.bias"]
+    for number, state in optimizer.state_dict()["state"].items():
+        assert torch.equal(state["velocity"], velocity[number]["velocity"]) == (number < 2)
 
 
 def test_state_survives_a_checkpoint_bit_for_bit() -> None:

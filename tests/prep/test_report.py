@@ -4,12 +4,15 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from alexnet_prep.build import Sidecar
 from alexnet_prep.imagenet import read_official_split
-from alexnet_prep.report import report_lines, report_table, split_report
+from alexnet_prep.report import manifest_reports, report_lines, report_table, split_report
 from alexnet_shards.editions import EDITIONS
+from alexnet_shards.errors import FormatError
+from alexnet_shards.manifest import Manifest
 
 SIDECAR = Sidecar(
     number=0,
@@ -54,3 +57,14 @@ def test_the_table_and_lines_say_it_all(small_source: Any) -> None:
     assert report_lines(report)[0] == "dropped n0: empty"
     many = {**report, "dropped": [{"key": f"k{n}", "reason": "r"} for n in range(50)]}
     assert report_lines(many)[-1] == f"… and {50 + len(report['notes']) - 20} more, all in train.manifest.json"
+
+
+@pytest.mark.parametrize(
+    "report",
+    [{"members": "x"}, {"converted": []}, {"converted": {"gray": 3}}, {"dropped": [["k", "r"]]}, {"notes": [7]}],
+)
+def test_a_damaged_report_in_a_manifest_is_one_line(report: dict[str, Any]) -> None:
+    manifest = Manifest(split="train", classes=(), shards=(), report=report)
+    with pytest.raises(FormatError, match=r"train\.manifest\.json: damaged report"):
+        manifest_reports([manifest])
+    assert manifest_reports([Manifest(split="train", classes=(), shards=())])[0]["dropped"] == []

@@ -1,6 +1,7 @@
 """Verification finds every planted fault by shard and key, and repair rebuilds just those shards."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,50 @@ def test_an_undecodable_sample_in_foreign_shards_is_named(
     assert reasons.keys() == {"b", "c"}
     assert "is 300x256" in reasons["b"]
     assert "cannot be decoded" in reasons["c"]
+
+
+def change_manifest(path: Path, change: Any) -> None:
+    """Rewrite a manifest after `change(content)`."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_every_field_of_the_manifest_and_the_index_is_checked(finished: Path, prep: Any) -> None:
+    manifest, index = finished / "train.manifest.json", finished / "train.index.npy"
+    whole, rows = manifest.read_bytes(), np.array(load_index(index))
+    change_manifest(manifest, lambda content: content["shards"][2].update(bytes=content["shards"][2]["bytes"] + 1))
+    (bad,) = findings(prep, finished)
+    assert (bad["shard"], bad["reason"].split()[0]) == ("train-002.tar", "bytes")
+    manifest.write_bytes(whole)
+    rows["size"][3] -= 1
+    save_index(index, rows)
+    assert any("its length in bytes is" in bad["reason"] for bad in findings(prep, finished))
+    rows["size"][3] += 1
+    save_index(index, rows[::-1])
+    (bad,) = findings(prep, finished)
+    assert (bad["shard"], bad["key"]) == ("train.index.npy", None)
+    assert "its sha256 is" in bad["reason"]
+    rows["shard"][0] = 4
+    save_index(index, rows)
+    assert "names a shard that the manifest does not have" in prep("verify", "--shards", finished, status=1).stderr
+
+
+def test_links_in_a_shard_are_samples_of_one_place(tmp_path: Path, prep: Any, photo_bytes: Any, tar_bytes: Any) -> None:
+    path = tmp_path / "set-000.tar"
+    link = tarfile.TarInfo("b.jpg")
+    link.type, link.linkname = tarfile.LNKTYPE, "a.jpg"
+    whole = tar_bytes([("a.jpg", photo_bytes(1, 256, 256)), ("a.cls", b"0"), ("b.cls", b"1")])
+    path.write_bytes(whole + link.tobuf() + bytes(1024))
+    found = json.loads(prep("index", "--shards", path, "--json").stdout)
+    assert (found["samples"], found["classes"]) == (2, 2)
+    assert json.loads(prep("verify", "--shards", tmp_path, "--json").stdout)["bad"] == []
+
+
+def test_a_small_jpeg_of_huge_dimensions_is_one_finding(tmp_path: Path, prep: Any, data_dir: Path) -> None:
+    with tarfile.open(data_dir.parent / "cases" / "strangers" / "huge-jpeg.tar") as case:
+        case.extractall(tmp_path, filter="data")
+    (bad,) = findings(prep, tmp_path / "hugeprog")
+    assert "is 65500x65500, expected 256x256" in bad["reason"]
+    done = prep("compute-stats", "--shards", tmp_path / "hugeprog" / "val-000.tar", "--out", tmp_path / "s", status=1)
+    assert "is 65500x65500, expected 256x256" in done.stderr

@@ -5,16 +5,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import webdataset
 
-from alexnet_shards.adopt import adopt_shards, read_classes
+from alexnet_shards.adopt import index_shards, read_classes
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import load_index
-from alexnet_shards.manifest import BUILD_DIRECTORY, load_manifest
+from alexnet_shards.manifest import BUILD_DIRECTORY, ClassFact, load_manifest
 from alexnet_shards.shardset import open_shards
 
 Make = Callable[..., str]
@@ -57,40 +57,6 @@ def test_shards_of_any_name_that_webdataset_writes(tmp_path: Path, pattern: str)
     assert open_shards([str(first)]).num_samples == 5
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("train-000.tar", "train_001.tar"),
-        ("train-000.tar", "train-001.tar.tar"),
-        ("train-00.tar", "train-000.tar"),
-        ("train.tar", "train000.tar"),
-        ("000.tar", "shards001.tar"),
-        ("000.tar", "shards.tar"),
-    ],
-)
-def test_two_sets_with_one_name_are_refused(tmp_path: Path, make_shards: Make, names: tuple[str, str]) -> None:
-    make_shards(tmp_path, (2, 2))
-    strip(tmp_path)
-    for number in range(2):
-        (tmp_path / f"train-00{number}.tar").rename(tmp_path / f"moved{number}")
-    for number, name in enumerate(names):
-        (tmp_path / f"moved{number}").rename(tmp_path / name)
-    with pytest.raises(FormatError, match="and .* are of two sets of shards with one name"):
-        open_shards([f"{tmp_path}/*.tar"])
-
-
-def test_shards_without_numbers_are_sets_of_their_own(tmp_path: Path, make_shards: Make) -> None:
-    make_shards(tmp_path, (7, 7))
-    strip(tmp_path)
-    (tmp_path / "train-000.tar").rename(tmp_path / "shard-a.tar")
-    (tmp_path / "train-001.tar").rename(tmp_path / "shard-b.tar")
-    assert open_shards([f"{tmp_path}/shard-*.tar"]).num_samples == 14
-    assert {path.name for path in tmp_path.glob("*.manifest.json")} == {
-        "shard-a.manifest.json",
-        "shard-b.manifest.json",
-    }
-
-
 def test_some_shards_adopt_the_whole_split(tmp_path: Path, make_shards: Make) -> None:
     make_shards(tmp_path)
     strip(tmp_path)
@@ -103,9 +69,17 @@ def test_a_given_class_list(tmp_path: Path, make_shards: Make) -> None:
     (tmp_path / "classes.txt").write_text("n01 tench, Tinca tinca\n" + "".join(f"n1{label} x\n" for label in range(6)))
     classes = read_classes(tmp_path / "classes.txt")
     assert (classes[0].wnid, classes[0].words, len(classes)) == ("n01", "tench, Tinca tinca", 7)
-    assert adopt_shards(tmp_path, "train", classes=classes).classes == classes
-    with pytest.raises(FormatError, match="label 6 in a list of 6 classes"):
-        adopt_shards(tmp_path, "train", classes=classes[:6])
+    strip(tmp_path)
+    assert not (tmp_path / "classes.txt").exists()
+
+    def index(facts: Sequence[ClassFact] | None) -> tuple[ClassFact, ...]:
+        return index_shards([f"{tmp_path}/train-*.tar"], 1, lambda done, total: None, facts).manifest.classes
+
+    assert index(classes) == classes
+    with pytest.raises(FormatError, match=r"train-000\.tar: train0006: the label is 6; the list has 6 classes, 0 to 5"):
+        index(classes[:6])
+    # Indexed again without a list, the names that are known stay.
+    assert index(None) == load_manifest(tmp_path / "train.manifest.json").classes == classes
 
 
 @pytest.mark.parametrize("content", ["", "n01 a\nn01 b\n", None])

@@ -1,5 +1,7 @@
 """The four spellings name the same shards, and nothing is named by accident."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet_shards.errors import PatternError
-from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.pattern import expand_patterns, expand_ranges
 
 
 @pytest.fixture
@@ -71,6 +73,10 @@ def test_a_file_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
         ("train-{000..012}.tar", "train-012.tar: no such shard (1 of 13"),
         ("train-{011..000}.tar", "backwards"),
         ("train-{000..9999999}.tar", "1,000,000"),
+        ("{0..999999}/{0..999999}.tar", "1,000,000"),
+        ("{0..9}" * 12 + ".tar", "1,000,000"),
+        ("train-{0.." + "9" * 5000 + "}.tar", "1,000,000"),
+        ("train-{0..1}\0.tar", "null character"),
         ("train-{a..b}.tar", "unreadable"),
         ("train-<000-011>.tar", "unreadable"),
         ("train-{000,001}.tar", "unreadable"),
@@ -95,3 +101,19 @@ def test_nothing_and_twice(shards: Path) -> None:
 def test_a_directory_is_no_shard(shards: Path) -> None:
     with pytest.raises(PatternError, match="no such shard"):
         expand_patterns([str(shards)])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{8..010}", "{08..10}", "{8..10}", "{0..10}", "{00..10}", "{001..010}", "{1..010}-{1..2}", "x{9..11}y"]
+)
+def test_ranges_expand_as_bash_does(pattern: str) -> None:
+    printed = subprocess.run(["bash", "-c", f"printf '%s\\n' {pattern}"], capture_output=True, text=True, check=True)
+    assert expand_ranges(pattern) == printed.stdout.split()
+
+
+def test_one_file_by_two_spellings_or_links_is_named(shards: Path) -> None:
+    (shards / "latest.tar").symlink_to("train-003.tar")
+    (shards / "hard.tar").hardlink_to(shards / "train-004.tar")
+    for other, first in (("./train-003.tar", 3), ("latest.tar", 3), ("hard.tar", 4)):
+        with pytest.raises(PatternError, match=rf"{re.escape(other)}: the same file as .*train-00{first}\.tar"):
+            expand_patterns([f"{shards}/train-*.tar", f"{shards}/{other}"])

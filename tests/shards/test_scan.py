@@ -108,14 +108,14 @@ def test_other_members_and_suffixes(tmp_path: Path) -> None:
 def test_parallel_equals_serial(tmp_path: Path) -> None:
     paths = [write_tar(tmp_path / f"train-{number:03d}.tar", samples(9 + number, number)) for number in range(5)]
     seen: list[str] = []
-    rows, facts = scan_shards(paths, 3, lambda fact: seen.append(fact.name))
-    serial_rows, serial_facts = scan_shards(paths)
+    parallel = scan_shards(paths, 3, lambda fact: seen.append(fact.name))
+    serial = scan_shards(paths)
     assert (
-        rows.tolist()
-        == serial_rows.tolist()
+        parallel.rows.tolist()
+        == serial.rows.tolist()
         == [row for i, path in enumerate(paths) for row in reference_rows(path, i)]
     )
-    assert facts == serial_facts
+    assert parallel.facts == serial.facts
     assert seen == [path.name for path in paths]
 
 

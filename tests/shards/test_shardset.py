@@ -3,6 +3,7 @@
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
 from alexnet_shards.index import load_index, save_index
-from alexnet_shards.manifest import load_manifest
+from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_shards.shardset import ShardSet, check_stats, open_shards
 from alexnet_shards.stats import Stats
 
@@ -128,17 +129,33 @@ def test_another_index(tmp_path: Path, make_shards: Make) -> None:
     pattern = make_shards(tmp_path)
     index = tmp_path / "train.index.npy"
     rows = np.array(load_index(index))
-    swapped, beyond, alien = rows.copy(), rows.copy(), rows.copy()
+    manifest = tmp_path / "train.manifest.json"
+    save_manifest(manifest, replace(load_manifest(manifest), index_sha256=""))
+    swapped, beyond, alien, wraps = rows.copy(), rows.copy(), rows.copy(), rows.copy()
     swapped["shard"][0] = 1
     beyond["offset"][4] = 10**12
     alien["shard"][3] = 9
-    for bad in (rows[:-1], swapped, beyond, alien):
+    wraps["offset"][2], wraps["size"][2] = 2**64 - 8, 16
+    for bad in (rows[:-1], swapped, beyond, alien, wraps):
         save_index(index, bad)
         with pytest.raises(FormatError, match="not the index of the manifest beside it"):
             open_shards([pattern])
     rows["label"][2] = 7
     save_index(index, rows)
     with pytest.raises(FormatError, match="label 7 in a set of 7 classes"):
+        open_shards([pattern])
+    rows["label"][2] = -5
+    save_index(index, rows)
+    with pytest.raises(FormatError, match="label -5 in a set of 7 classes"):
+        open_shards([pattern])
+
+
+def test_labels_changed_in_the_index_are_noticed(tmp_path: Path, make_shards: Make) -> None:
+    pattern = make_shards(tmp_path)
+    rows = np.array(load_index(tmp_path / "train.index.npy"))
+    rows["label"][2] = 0
+    save_index(tmp_path / "train.index.npy", rows)
+    with pytest.raises(FormatError, match=r"train\.index\.npy: its sha256 is .*, train\.manifest\.json has"):
         open_shards([pattern])
 
 

@@ -361,10 +361,10 @@ with Stream(shards, StreamConfig(batch_size=16, seed=1, threads=2)) as stream:
 def test_the_memory_of_a_million_samples(tmp_path: Path, make_shards: Callable[..., str]) -> None:
     """Index, labels and epoch table of 1.28 M samples take less than 100 MB above the batches."""
     pattern = make_shards(tmp_path, (7,))
-    save_index(tmp_path / "train.index.npy", np.tile(load_index(tmp_path / "train.index.npy"), 183_024))
+    sha256 = save_index(tmp_path / "train.index.npy", np.tile(load_index(tmp_path / "train.index.npy"), 183_024))
     manifest = load_manifest(tmp_path / "train.manifest.json")
     fact = replace(manifest.shards[0], samples=7 * 183_024)
-    save_manifest(tmp_path / "train.manifest.json", replace(manifest, shards=(fact,)))
+    save_manifest(tmp_path / "train.manifest.json", replace(manifest, shards=(fact,), index_sha256=sha256))
     done = subprocess.run([sys.executable, "-c", OPEN_MANY, pattern], capture_output=True, text=True, check=True)
     samples, megabytes = done.stdout.split()
     assert int(samples) == 1_281_168

@@ -7,7 +7,10 @@ import torch
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_stream.batch import Batch
+from alexnet_train.distributed import World
 from alexnet_train.divergence import LossLimit, check_losses
+
+ALONE = World(device=torch.device("cpu"))
 
 
 def batch() -> Batch:
@@ -22,14 +25,14 @@ def batch() -> Batch:
 
 
 def test_finite_losses_pass(tmp_path: Path) -> None:
-    check_losses(torch.tensor([1.0, 2.0, 3.0]), batch(), 5, LossLimit(mean_loss=2.5, directory=tmp_path))
+    check_losses(torch.tensor([1.0, 2.0, 3.0]), batch(), 5, LossLimit(mean_loss=2.5, directory=tmp_path), ALONE)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_bad_loss_names_its_samples_and_keeps_the_batch(bad: float, tmp_path: Path) -> None:
     with pytest.raises(AlexnetError, match=r"step 5 for 2 of 3 samples \(index rows 20, 30\)") as caught:
-        check_losses(torch.tensor([1.0, bad, bad]), batch(), 5, LossLimit(mean_loss=2.5, directory=tmp_path))
+        check_losses(torch.tensor([1.0, bad, bad]), batch(), 5, LossLimit(mean_loss=2.5, directory=tmp_path), ALONE)
     assert "\n" not in str(caught.value)
     (path,) = tmp_path.iterdir()
     assert str(path) in str(caught.value)
@@ -41,5 +44,7 @@ def test_a_bad_loss_names_its_samples_and_keeps_the_batch(bad: float, tmp_path: 
 
 def test_a_runaway_loss_is_told_too(tmp_path: Path) -> None:
     with pytest.raises(AlexnetError, match=r"loss is 5 at step 9, .* for 1 of 3 samples \(index rows 30\)"):
-        check_losses(torch.tensor([1.0, 2.0, 12.0]), batch(), 9, LossLimit(mean_loss=4.9, directory=tmp_path / "run"))
+        check_losses(
+            torch.tensor([1.0, 2.0, 12.0]), batch(), 9, LossLimit(mean_loss=4.9, directory=tmp_path / "run"), ALONE
+        )
     assert torch.load(tmp_path / "run" / "bad-batch-00000009.pt", weights_only=True)["rows"].tolist() == [10, 20, 30]

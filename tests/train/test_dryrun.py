@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
+from alexnet_shards.errors import AlexnetError
 from alexnet_train.distributed import World
 from alexnet_train.dryrun import dry_run
-from alexnet_train.loop import RunConfig
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
+from alexnet_train.runconfig import RunConfig
 
 
 def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
@@ -32,3 +34,18 @@ def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
     # Weights, velocities and gradients are in memory.
     assert found["memory_bytes"] > 3 * 60_965_224 * 4
     assert not (tmp_path / "run").exists()
+
+
+def test_a_divergence_writes_nothing_either(make_run: Callable[..., str], tmp_path: Path) -> None:
+    run = RunConfig(
+        recipe=load_recipe("demo", ["batch_size=4", "width=0.0625", "learning_rate=1e30"]),
+        shards=[make_run(tmp_path)],
+        val_shards=(),
+        stats=None,
+        out_dir=tmp_path / "run",
+        world=World(device=torch.device("cpu")),
+    )
+    before = sorted(tmp_path.rglob("*"))
+    with RunProgress("train", "steps", quiet=True) as progress, pytest.raises(AlexnetError, match="diverged"):
+        dry_run(run, progress)
+    assert sorted(tmp_path.rglob("*")) == before

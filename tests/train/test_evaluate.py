@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,15 +97,17 @@ def test_a_network_without_finite_outputs_is_always_wrong(make_run: Callable[...
     assert (result.top1_error, result.top5_error) == (1.0, 1.0)
 
 
-def test_other_classes_and_private_labels_are_refused(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_other_classes_and_private_labels_are_refused(
+    make_run: Callable[..., str], shard_tools: SimpleNamespace, tmp_path: Path
+) -> None:
     make_run(tmp_path)
     shards = open_shards([f"{tmp_path}/val-*.tar"])
     one = classifier(tmp_path, shards, 0)
     with pytest.raises(AlexnetError, match="not the checkpoint's 2"):
         evaluate([replace(one, classes=one.classes[:2])], shards, config(1))
-    rows = np.load(tmp_path / "val.index.npy")
-    rows["label"] = -1
-    np.save(tmp_path / "val.index.npy", rows)
+    (tmp_path / "val-001.tar").unlink()
+    shard_tools.write_tar(tmp_path / "val-000.tar", [("a.jpg", b"1"), ("b.jpg", b"2")])
+    shard_tools.write_index(tmp_path, "val")
     with pytest.raises(AlexnetError, match="private"):
         evaluate([one], open_shards([f"{tmp_path}/val-*.tar"]), config(1))
 

@@ -13,10 +13,11 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
-from alexnet_train.loop import RunConfig, fit
+from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
+from alexnet_train.runconfig import RunConfig
 from alexnet_train.rundata import open_run_data
 
 SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3", "keep_checkpoints=100")
@@ -128,6 +129,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     shutil.copytree(tmp_path / "straight", tmp_path / "damaged")
     newest = list_checkpoints(tmp_path / "damaged" / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:-1000])
+    (tmp_path / "damaged" / "checkpoints" / "best.pt").unlink()
     with RunProgress("train", "steps") as progress:
         fit(config(pattern, tmp_path / "damaged"), progress)
     err = capfd.readouterr().err

@@ -93,27 +93,53 @@ def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) ->
     with path.open("a") as file:
         file.write('{"kind": "step", "step": 40, "tra')  # killed while writing
     again = MetricsLog(path)
-    again.drop_after(20)
+    again.go_on(20)
     again.write("step", 30, {"train_loss": 0.5})
     assert [(record["step"], record["train_loss"]) for record in read_metrics(path)] == [
         (10, 10 / 7),
         (20, 20 / 7),
         (30, 0.5),
     ]
-    assert all(json.loads(line) for line in path.read_text().splitlines())
+    lines = path.read_text().splitlines()
+    assert lines[2] == '{"kind": "step", "step": 40, "tra'  # what is no record is kept, on a line of its own
+
+
+def test_a_damaged_log_loses_no_good_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    for step in range(1, 7):
+        log.write("epoch", step, {"epoch": step})
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = b"\xff\x00 no record"
+    path.write_bytes(b"\n".join([*lines[:3], *lines[4:]]))
+    MetricsLog(path).go_on(6, [{"kind": "epoch", "step": step, "epoch": step} for step in range(1, 7)])
+    assert sorted(record["step"] for record in read_metrics(path)) == [1, 2, 3, 4, 5, 6]
+    assert b"\xff\x00 no record" in path.read_bytes().split(b"\n")
+    before = path.read_bytes()
+    MetricsLog(path).go_on(6, [{"kind": "epoch", "step": step, "epoch": step} for step in range(1, 7)])
+    assert path.read_bytes() == before
+
+
+def test_the_record_of_a_pending_epoch_will_be_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    log.write("step", 2, {})
+    log.write("epoch", 2, {"epoch": 1})
+    log.go_on(2, pending=True)
+    assert [record["kind"] for record in read_metrics(path)] == ["step"]
 
 
 def test_a_new_run_begins_an_empty_log(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     MetricsLog(path).write("step", 5, {})
-    MetricsLog(path).drop_after(0)
+    MetricsLog(path).go_on(0)
     assert path.read_text() == ""
     assert read_metrics(tmp_path / "absent.jsonl") == []
 
 
 def test_only_an_enabled_log_writes(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl", enabled=False)
-    log.drop_after(0)
+    log.go_on(0)
     log.write("step", 1, {})
     assert not (tmp_path / "metrics.jsonl").exists()
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,11 @@ def test_other_classes_are_refused(
         open_run_data([pattern], [other], None)
 
 
-def test_private_labels_are_refused(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_private_labels_are_refused(make_run: Callable[..., str], shard_tools: SimpleNamespace, tmp_path: Path) -> None:
     pattern = make_run(tmp_path)
-    rows = np.load(tmp_path / "val.index.npy")
-    rows["label"] = -1
-    np.save(tmp_path / "val.index.npy", rows)
+    (tmp_path / "val-001.tar").unlink()
+    shard_tools.write_tar(tmp_path / "val-000.tar", [("a.jpg", b"1"), ("b.jpg", b"2")])
+    shard_tools.write_index(tmp_path, "val")
     with pytest.raises(AlexnetError, match="private"):
         open_run_data([pattern], (), None)
 

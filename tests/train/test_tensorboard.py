@@ -12,10 +12,11 @@ from tensorboardX.proto.event_pb2 import Event
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.distributed import World
-from alexnet_train.loop import RunConfig, fit
+from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
+from alexnet_train.runconfig import RunConfig
 from alexnet_train.tensorboard import Board, numbers
 
 SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")

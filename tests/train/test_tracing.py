@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from alexnet_train.distributed import World
-from alexnet_train.loop import RunConfig, fit
+from alexnet_train.loop import fit
 from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
+from alexnet_train.runconfig import RunConfig
 from alexnet_train.tracing import Tracer
 
 SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")

@@ -5,12 +5,14 @@ x = train_input(batch.images_nhwc, batch.flip, batch.noise_z, DeviceStats.from_s
 loss = functional.cross_entropy(model(x), batch.labels)
 """
 
+from alexnet_network.bounds import Bounds, check_choices, check_numbers, shown
 from alexnet_network.caffemodel import read_caffemodel
 from alexnet_network.classifier import Classifier
 from alexnet_network.input import DeviceStats, InputConfig, train_input
-from alexnet_network.model import FEATURE_MAP_PX, LAYERS, AlexNet, ModelConfig, layer_costs
+from alexnet_network.model import AlexNet, LayerCost, layer_costs
+from alexnet_network.modelconfig import FEATURE_MAP_PX, LAYERS, ModelConfig, check_map_sides, layer_names
 from alexnet_network.npydump import read_npy
-from alexnet_network.optim import OptimConfig, make_optimizer, phase_at, rates_at, set_rates
+from alexnet_network.optim import OptimConfig, drops_of_plateau, make_optimizer, phase_at, rates_at, set_rates
 from alexnet_network.precision import Precision, autocast, make_scaler, set_switches
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
@@ -18,14 +20,21 @@ __all__ = [
     "FEATURE_MAP_PX",
     "LAYERS",
     "AlexNet",
+    "Bounds",
     "Classifier",
     "DeviceStats",
     "InputConfig",
+    "LayerCost",
     "ModelConfig",
     "OptimConfig",
     "Precision",
     "autocast",
+    "check_choices",
+    "check_map_sides",
+    "check_numbers",
+    "drops_of_plateau",
     "layer_costs",
+    "layer_names",
     "make_optimizer",
     "make_scaler",
     "phase_at",
@@ -34,5 +43,6 @@ __all__ = [
     "read_npy",
     "set_rates",
     "set_switches",
+    "shown",
     "train_input",
 ]

@@ -1,6 +1,5 @@
 """From uint8 images to the network's input, in one step on the device: crop, flip, mean, colour noise, scale."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -9,9 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alexnet_network.bounds import Bounds, check_choices, check_numbers
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import CENTRE_OFFSET_PX, CROP_PX, IMAGE_PX
 from alexnet_shards.stats import Stats
+
+CHOICES = {
+    "crop": ("random", "centre"),
+    "mean": ("image", "channel", "none"),
+    "noise": ("released", "paper", "off"),
+}
+DIVISOR = Bounds(low=1e-6, high=1e6)
+BOUNDS = {
+    "noise_scale": Bounds(low=0, high=1000),
+    "noise_divide_by": DIVISOR,
+    "divide_by": DIVISOR,
+    "view_divide_by": DIVISOR,
+    "view_crop_px": Bounds(low=1, high=IMAGE_PX),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +51,12 @@ class InputConfig:
     view_crop_px: int = CROP_PX
 
     def __post_init__(self) -> None:
-        for name, choices in (("mean", ("image", "channel", "none")), ("noise", ("released", "paper", "off"))):
-            if getattr(self, name) not in choices:
-                raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
-        if not 1 <= self.view_crop_px <= IMAGE_PX or (self.mean == "image" and self.view_crop_px != CROP_PX):
+        check_choices("input", self, CHOICES)
+        check_numbers("input", self, BOUNDS)
+        if self.mean == "image" and self.view_crop_px != CROP_PX:
             raise AlexnetError(
-                f"view_crop_px {self.view_crop_px}: expected 1 to {IMAGE_PX}, and {CROP_PX} with mean = 'image'"
+                f"input.view_crop_px is {self.view_crop_px}; expected {CROP_PX} with mean = 'image', whose centre it is"
             )
-        for name in ("noise_divide_by", "divide_by", "view_divide_by"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise AlexnetError(f"input.{name} is {getattr(self, name)}; expected a number above 0")
 
     def in_phase(self, *, colour_noise: bool) -> "InputConfig":
         """The input of a phase of training, with or without its colour noise."""

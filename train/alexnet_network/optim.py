@@ -7,15 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alexnet_network.bounds import Bounds, check_numbers
 from alexnet_network.kernels import load_kernels, same_layout
 from alexnet_shards.errors import AlexnetError
+
+PHASE_BOUNDS = {
+    "after_epochs": Bounds(low=0, high=1_000_000),
+    "weights": Bounds(low=0, high=1000),
+    "biases": Bounds(low=0, high=1000),
+    "layers": Bounds(low=0, high=1000),
+}
+OPTIM_BOUNDS = {
+    "learning_rate": Bounds(low=0, high=1e30),  # rates are float32
+    "momentum": Bounds(low=0, high=1, below=True),
+    "weight_decay": Bounds(low=0, high=1),
+    "warmup_epochs": Bounds(low=0, high=1e6),
+    "plateau_epochs": Bounds(low=0, high=1_000_000),
+    "plateau_factor": Bounds(low=0, high=1, above=True),
+    "plateau_drops": Bounds(low=0, high=1000),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """The rates from `after_epochs` finished epochs on, as factors of the recipe's learning_rate.
 
-    `layers` multiplies the rate of the named layers' weights and biases further; 0 freezes them. `colour_noise`
+    `layers` multiplies the rate of the named layers' weights and biases further; 0 freezes them: nothing of them moves,
+    not even by their momentum. `colour_noise`
     says whether training inputs get the noise.
     """
 
@@ -24,6 +42,9 @@ class Phase:
     biases: float
     layers: dict[str, float]
     colour_noise: bool
+
+    def __post_init__(self) -> None:
+        check_numbers("optim.phases", self, PHASE_BOUNDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +64,19 @@ class OptimConfig:
     plateau_drops: int
     phases: tuple[Phase, ...]
 
+    def __post_init__(self) -> None:
+        check_numbers("optim", self, OPTIM_BOUNDS)
+        starts = [phase.after_epochs for phase in self.phases]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+            raise AlexnetError(f"optim.phases begin after epochs {starts}; expected ascending numbers, the first 0")
+
 
 class MomentumSGD(torch.optim.Optimizer):
     """v <- momentum * v - weight_decay * rate * w - rate * gradient;  w <- w + v   (paper section 5).
 
     The rate is inside the velocity, so a drop of the rate acts on new gradients only; in torch.optim.SGD it also
-    scales what the velocity already holds. Every parameter group has "rate" and "weight_decay".
+    scales what the velocity already holds. At rate 0 nothing happens, velocities included (released code), so that a
+    frozen layer does not coast on. Every parameter group has "rate" and "weight_decay".
     """
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float) -> None:
@@ -61,6 +89,8 @@ class MomentumSGD(torch.optim.Optimizer):
             raise ValueError("closure; expected None: the rule needs one gradient a step")
         for group in self.param_groups:
             rate, momentum = group["rate"], group["momentum"]
+            if rate == 0:
+                continue
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -87,7 +117,6 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> MomentumSGD:
         {"params": [parameter], "name": name, "weight_decay": config.weight_decay if name.endswith("weight") else 0.0}
         for name, parameter in model.named_parameters()
     ]
-    check_phases(config.phases, {name.rpartition(".")[0] for name, _ in model.named_parameters()})
     return MomentumSGD(groups, config.momentum)
 
 
@@ -140,13 +169,3 @@ def set_rates(optimizer: MomentumSGD, rates: Mapping[str, float]) -> None:
     """Give each of the optimizer's groups its rate by name."""
     for group in optimizer.param_groups:
         group["rate"] = rates[group["name"]]
-
-
-def check_phases(phases: tuple[Phase, ...], layers: set[str]) -> None:
-    """Raise AlexnetError unless the phases ascend from 0 and name existing layers."""
-    starts = [phase.after_epochs for phase in phases]
-    if not starts or starts[0] != 0 or starts != sorted(set(starts)):
-        raise AlexnetError(f"optim: phases begin after epochs {starts}; expected ascending numbers, the first 0")
-    unknown = {layer for phase in phases for layer in phase.layers} - layers
-    if unknown:
-        raise AlexnetError(f"optim: a phase names layers {sorted(unknown)}; expected some of {sorted(layers)}")

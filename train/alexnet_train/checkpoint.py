@@ -3,6 +3,9 @@
 import pickle
 import re
 import zipfile
+import zlib
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,33 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
 
 FORMAT = "alexnet-checkpoint"
-VERSION = 2
+VERSION = 3
+READABLE_VERSIONS = (2, 3)
 NAME = re.compile(r"step-(\d+)\.pt")
 KEYS = frozenset({"recipe", "model", "stats", "classes", "words", "step", "epoch"})
+STATE_KEYS = frozenset({"optimizer", "scaler", "stream", "epoch_tally", "log_tally", "shards"})
+
+
+class Verdict(Enum):
+    """What a look at a checkpoint found."""
+
+    WHOLE = "whole"
+    WEIGHTS_ONLY = "weights only, without the state of a run"
+    DAMAGED = "damaged"
+    OTHER_VERSION = "of another version"
+    UNREADABLE = "unreadable"
+    FOREIGN = "not a checkpoint of alexnet-train"
+    MISSING = "no such checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What a look at `path` found, in words too; `content` is there where it is whole or weights only."""
+
+    path: Path
+    verdict: Verdict
+    reason: str
+    content: dict[str, Any] | None = None
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
@@ -22,10 +49,20 @@ def checkpoint_path(directory: Path, step: int) -> Path:
     return directory / f"step-{step:08d}.pt"
 
 
+def step_of(path: Path) -> int | None:
+    """The step in a checkpoint's name, None where it is another file."""
+    match = NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
 def list_checkpoints(directory: Path) -> list[Path]:
-    """The checkpoints of `directory`, oldest first."""
-    found = [path for path in directory.glob("step-*.pt") if NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("step-")))
+    """The checkpoints of `directory`, oldest first; none where it is absent. Raises OSError where it cannot be read."""
+    # Path.glob would take a directory that may not be read for an empty one.
+    try:
+        found = [path for path in directory.iterdir() if NAME.fullmatch(path.name)]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda path: (step_of(path), path.name))
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -40,25 +77,63 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
 
     Raises FormatError where it is missing, damaged (every byte is under a checksum) or not a checkpoint of ours.
     """
+    found = look_at(path, device)
+    if found.content is None:
+        raise FormatError(f"{path}: {found.reason}; {REMEDIES[found.verdict]}")
+    return found.content
+
+
+REMEDIES = {
+    Verdict.DAMAGED: "use an older checkpoint",
+    Verdict.OTHER_VERSION: "use the version of alexnet-train that wrote it, or train again",
+    Verdict.UNREADABLE: "make it readable for this user, or use another checkpoint",
+    Verdict.FOREIGN: "name a file of RUN/checkpoints",
+    Verdict.MISSING: "alexnet-train writes them to RUN/checkpoints",
+}
+
+
+def look_at(path: Path, device: torch.device | str = "cpu") -> Look:
+    """Read the checkpoint at `path` with its tensors on `device`, or find out why that cannot be done."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise FormatError(f"{path}: damaged: the checksum of {damaged} is wrong; use an older checkpoint")
+            return Look(path=path, verdict=Verdict.DAMAGED, reason=f"damaged: the checksum of {damaged} is wrong")
         content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise FormatError(f"{path}: no such checkpoint; alexnet-train writes them to RUN/checkpoints") from error
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except FileNotFoundError:
+        return Look(path=path, verdict=Verdict.MISSING, reason=Verdict.MISSING.value)
+    except OSError as error:
+        return Look(path=path, verdict=Verdict.UNREADABLE, reason=f"cannot be read ({error.strerror or error})")
+    except MemoryError:
+        return Look(path=path, verdict=Verdict.UNREADABLE, reason="unreadable: not enough memory to load it")
+    except pickle.UnpicklingError as error:  # the bytes are those that were written: their checksums are right
         reason = str(error).partition("\n")[0]
-        raise FormatError(f"{path}: unreadable checkpoint ({reason}); use an older checkpoint") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= KEYS:
-        raise FormatError(f"{path}: not a checkpoint of alexnet-train; name a file of RUN/checkpoints")
-    if content["version"] != VERSION:
-        raise FormatError(f"{path}: checkpoint of version {content['version']!r}, expected {VERSION}; train again")
-    return content
+        return Look(path=path, verdict=Verdict.FOREIGN, reason=f"unreadable as a checkpoint ({_plain(reason)})")
+    # What else a damaged archive raises in zipfile and in torch's own reader.
+    except (EOFError, RuntimeError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).partition("\n")[0]
+        if "allocate memory" in reason:
+            return Look(path=path, verdict=Verdict.UNREADABLE, reason="unreadable: not enough memory to load it")
+        return Look(path=path, verdict=Verdict.DAMAGED, reason=f"damaged: unreadable ({_plain(reason)})")
+    return _judge(path, content)
 
 
-def remove_old_checkpoints(directory: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
-    for path in list_checkpoints(directory)[:-keep]:
-        path.unlink(missing_ok=True)
+def _plain(reason: str) -> str:
+    """The reason without torch's advice and file names of its source."""
+    return (
+        re.sub(r"\.? (In PyTorch|Please|\(1\)).*", "", re.sub(r"\[enforce fail at [^\]]*\] ?\.? ?", "", reason)) or "?"
+    )
+
+
+def _judge(path: Path, content: Any) -> Look:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return Look(path=path, verdict=Verdict.FOREIGN, reason=Verdict.FOREIGN.value)
+    version = content.get("version")
+    if version not in READABLE_VERSIONS:
+        expected = " or ".join(map(str, READABLE_VERSIONS))
+        reason = f"checkpoint of version {version!r}, expected {expected}"
+        return Look(path=path, verdict=Verdict.OTHER_VERSION, reason=reason)
+    if not content.keys() >= KEYS:
+        return Look(path=path, verdict=Verdict.FOREIGN, reason=Verdict.FOREIGN.value)
+    verdict = Verdict.WHOLE if content.keys() >= STATE_KEYS else Verdict.WEIGHTS_ONLY
+    return Look(path=path, verdict=verdict, reason=verdict.value, content=content)

@@ -63,7 +63,7 @@ def commands() -> None:
 @click.option("--recipe", metavar="NAME|FILE", default=DEFAULT_RECIPE, help="Recipe name or TOML file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Run directory.  [default: runs/RECIPE]")
-@click.option("--fresh", is_flag=True, help="Remove what an earlier run left in the run directory, and begin anew.")
+@click.option("--fresh", is_flag=True, help="Move an earlier run in the run directory aside, and begin anew.")
 @click.option("--dry-run", is_flag=True, help="Build everything, try a few steps, print sizes, memory and times.")
 @click.option(
     "--overfit",
@@ -100,10 +100,11 @@ def train(**options: Any) -> None:
     with loading():
         from alexnet_train.distributed import join_world
         from alexnet_train.dryrun import dry_run
-        from alexnet_train.loop import LoaderOptions, RunConfig, fit
+        from alexnet_train.loop import fit
         from alexnet_train.overfit import overfit
         from alexnet_train.progress import RunProgress
         from alexnet_train.recipe import load_recipe
+        from alexnet_train.runconfig import LoaderOptions, RunConfig
     recipe = load_recipe(options["recipe"], options["settings"])
     shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
     options["threads"] = options["threads"] or 0

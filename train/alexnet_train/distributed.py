@@ -3,9 +3,10 @@
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 from alexnet_shards.errors import AlexnetError
 
 STORE_POLL_SECONDS = 0.02
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,33 @@ class World:
         values = [value]
         dist.broadcast_object_list(values, device=self.device)
         return values[0]
+
+    def on_main(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives in the first process, None in the others, which wait for it.
+
+        Where it raises, it raises in the first process alone, and the others leave in silence: one line tells of it.
+        """
+        if self.size == 1:
+            return work()
+        failed = True
+        result = None
+        try:
+            result = work() if self.is_main else None
+            failed = False
+        finally:
+            failed = self.any([failed])[0]
+        if failed:
+            raise SystemExit(1)
+        return result
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]] | None:
+        """Each process's `tensors` in host memory, by number of the process, in the first one; None in the others."""
+        mine = {name: tensor.cpu() for name, tensor in tensors.items()}
+        if self.size == 1:
+            return [mine]
+        parts: list[dict[str, Tensor]] | None = [{}] * self.size if self.is_main else None
+        dist.gather_object(mine, parts)
+        return parts
 
     def averaging(self, network: nn.Module, wanted: bool) -> AbstractContextManager[None]:
         """Context of a backward pass of `network`, which `wrap` gave; not `wanted`, gradients stay the process's own."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -9,34 +10,67 @@ from torch import Tensor
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import atomic_file
 from alexnet_stream import Batch
+from alexnet_train.distributed import World
+
+WAY_OUT = (
+    "begin anew with a lower learning_rate or smaller init_std: --set learning_rate=…, with --fresh or another --out"
+)
+# The square of a larger weight is no float32 number, and neither are the sums that it would come into.
+LARGEST_WEIGHT = 1e18
+
+
+class DivergedError(AlexnetError):
+    """Training has diverged: started again as it was, it would do so again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossLimit:
-    """The highest mean loss of a batch that is no divergence, and where a batch above it is kept."""
+    """The highest mean loss of a batch that is no divergence, and where a batch above it is kept (None: nowhere)."""
 
     mean_loss: float
-    directory: Path
+    directory: Path | None
 
 
-def check_losses(losses: Tensor, batch: Batch, step: int, limit: LossLimit) -> None:
-    """Raise AlexnetError where a loss of the batch is not finite or their mean is above the limit, after saving the batch.
+def check_losses(losses: Tensor, batch: Batch, step: int, limit: LossLimit, world: World) -> None:
+    """Raise DivergedError where a loss of the whole batch is not finite, or their mean is above the limit.
 
-    The file is a dict of the batch's tensors and the losses, for torch.load(weights_only=True); rows are index rows.
+    `losses` and `batch` are this process's part; all processes look together, the first saves the whole batch and says
+    so, the others leave in silence. The file is a dict of the batch's tensors and the losses, for
+    torch.load(weights_only=True); rows are index rows.
     """
     finite = torch.isfinite(losses)
-    mean = float(losses.mean())
-    if mean <= limit.mean_loss and bool(finite.all()):
+    sums = torch.stack([part.double().sum() for part in (losses.detach(), ~finite, torch.ones_like(finite))])
+    total, not_finite, count = world.sum(sums).tolist()
+    if not not_finite and total / max(count, 1) <= limit.mean_loss:
         return
-    path = limit.directory / f"bad-batch-{step:08d}.pt"
-    limit.directory.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        torch.save({**vars(batch), "losses": losses.detach()}, file)
+    parts = world.gathered({**vars(batch), "losses": losses.detach()})
+    if parts is None:
+        raise SystemExit(1)
+    _tell({name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}, step, limit)
+
+
+def _tell(whole: dict[str, Tensor], step: int, limit: LossLimit) -> NoReturn:
+    losses = whole["losses"]
+    finite = torch.isfinite(losses)
+    kept = ""
+    if limit.directory is not None:
+        path = limit.directory / f"bad-batch-{step:08d}.pt"
+        limit.directory.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            torch.save(whole, file)
+        kept = f"; the batch is in {path}"
     bad = ~finite if not bool(finite.all()) else losses > limit.mean_loss
-    rows = batch.rows[bad].tolist()
+    rows = whole["rows"][bad].tolist()
     shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+    mean = float(losses.mean())
     what = f"not finite at step {step}" if not bool(finite.all()) else f"{mean:.3g} at step {step}, a runaway,"
-    raise AlexnetError(
+    raise DivergedError(
         f"the loss is {what} for {len(rows)} of {len(losses)} samples (index rows {shown}): training "
-        f"has diverged; the batch is in {path}; lower learning_rate, or begin with smaller init_std"
+        f"has diverged{kept}; {WAY_OUT}"
     )
+
+
+def has_diverged(tensors: list[Tensor]) -> Tensor:
+    """() bool, on the tensors' device and without waiting for it: whether a weight is no number or of no use."""
+    largest = torch.stack([torch.linalg.vector_norm(t, float("inf")).float() for t in tensors if t.numel()])
+    return ~(largest <= LARGEST_WEIGHT).all()

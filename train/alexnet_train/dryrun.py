@@ -4,12 +4,17 @@ import time
 from itertools import islice
 from typing import Any
 
-from alexnet_network import Classifier, layer_costs
+from alexnet_network import Classifier
+from alexnet_shards.shardset import ShardSet
 from alexnet_stream import Stream, StreamConfig
-from alexnet_train.loop import RunConfig, Trainer, check_plateau, stream_config
+from alexnet_train.distributed import World
 from alexnet_train.metrics import memory_bytes
 from alexnet_train.progress import RunProgress
-from alexnet_train.rundata import RunData, open_run_data, with_classes
+from alexnet_train.recipe import Recipe
+from alexnet_train.records import Records
+from alexnet_train.runconfig import RunConfig, stream_config
+from alexnet_train.rundata import check_plateau, open_run_data, with_classes
+from alexnet_train.stepper import Schedule, Stepper
 
 STEPS = 3
 CHECKPOINT_COPIES = 2  # weights and velocities
@@ -21,23 +26,26 @@ def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
 
     Raises AlexnetError where `fit` would before its first step.
     """
-    data = open_run_data(run.shards, run.val_shards, run.stats)
+    data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
     recipe = with_classes(run.recipe, data.train)
     check_plateau(recipe, data)
     with Stream(data.train, stream_config(recipe, run)) as stream:
-        trainer = Trainer(run, recipe, data, stream, progress)
-        costs = layer_costs(trainer.updater.model)
+        schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=Records(None))
+        stepper = Stepper(recipe, data.stats, run.world, schedule)
+        costs = stepper.layer_costs
+        stepper.begin(epoch=0)
         progress.start(STEPS)
         seconds = []
         for batch in islice(stream.epoch(run.world.device), STEPS):
             started = time.perf_counter()
-            trainer.train_step(batch, epoch=0)
-            trainer.epoch_tally.means()  # waits for the device
+            stepper.take(batch, epoch=0)
+            stepper.epoch_means()  # waits for the device
             seconds.append(time.perf_counter() - started)
             progress.advance()
         steps_per_epoch = stream.steps_per_epoch
     parameters = sum(cost.parameters for cost in costs)
-    train_seconds, val_seconds = min(seconds) * steps_per_epoch, _validation_seconds(trainer, data)
+    train_seconds = min(seconds) * steps_per_epoch
+    val_seconds = _validation_seconds(stepper, data.val, recipe, run.world) if data.val is not None else 0.0
     return {
         "parameters": parameters,
         "multiply_adds": sum(cost.multiply_adds for cost in costs),
@@ -53,16 +61,12 @@ def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     }
 
 
-def _validation_seconds(trainer: Trainer, data: RunData) -> float:
-    """Time that the validation images would take this process, judged by one batch; 0 where there are none."""
-    if data.val is None:
-        return 0.0
-    world, size = trainer.run.world, trainer.recipe.train.validation_batch_size
-    classifier = Classifier(
-        model=trainer.updater.evaluated, stats=trainer.stats, input=trainer.recipe.input, classes=data.val.classes
-    )
-    config = StreamConfig(batch_size=max(size, world.size), seed=0, shuffle=False, crop="none", last="pad")
-    with Stream(data.val, config) as stream:
+def _validation_seconds(stepper: Stepper, val: ShardSet, recipe: Recipe, world: World) -> float:
+    """Time that the validation images would take this process, judged by one batch."""
+    classifier = Classifier(model=stepper.evaluated, stats=stepper.stats, input=recipe.input, classes=val.classes)
+    size = max(recipe.train.validation_batch_size, world.size)
+    config = StreamConfig(batch_size=size, seed=0, shuffle=False, crop="none", last="pad")
+    with Stream(val, config) as stream:
         batch = next(stream.epoch(world.device))
         started = time.perf_counter()
         classifier.probabilities(batch.images_nhwc, views=1).sum().item()

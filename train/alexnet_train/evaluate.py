@@ -61,7 +61,8 @@ def evaluate(
 
     Images in quarantine are not of them.
 
-    `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other classes.
+    `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other
+    classes, all processes together have more bad samples than the quarantine allows, or a probability is no number.
     """
     check_classes(classifiers, shards)
     world = config.world
@@ -76,29 +77,43 @@ def evaluate(
         pin_memory=world.device.type == "cuda",
         quarantine=config.quarantine,
     )
-    wrong = torch.zeros(2, dtype=torch.int64, device=world.device)
+    wrong = torch.zeros(3, dtype=torch.int64, device=world.device)
     confusion: Tensor | None = None
     with Stream(shards, how) as stream:
         for batch in stream.epoch(world.device):
             scores = torch.stack([one.probabilities(batch.images_nhwc, config.views) for one in classifiers]).mean(0)
             scores, labels = scores[batch.valid], batch.labels[batch.valid]
             ranks = label_ranks(scores, labels)
-            wrong += torch.stack([(ranks > 0).sum(), (ranks >= 5).sum()])
+            wrong += torch.stack([(ranks > 0).sum(), (ranks >= 5).sum(), (~scores.isfinite()).sum()])
             num_classes = scores.shape[1]
             pairs = torch.bincount(labels * num_classes + scores.argmax(1), minlength=num_classes**2)
             confusion = pairs if confusion is None else confusion + pairs
             on_images(len(labels))
-    top1_wrong, top5_wrong = world.sum(wrong).tolist()
+    top1_wrong, top5_wrong, not_finite = world.sum(wrong).tolist()
     counts = torch.zeros(0) if confusion is None else world.sum(confusion)
-    side = math.isqrt(len(counts))
+    side, images = math.isqrt(len(counts)), int(counts.sum())
+    _check_counts(shards, images, not_finite, config.quarantine)
     return EvalResult(
-        images=int(counts.sum()),
-        quarantined=shards.num_samples - int(counts.sum()),
+        images=images,
+        quarantined=shards.num_samples - images,
         views=config.views,
         top1_wrong=top1_wrong,
         top5_wrong=top5_wrong,
         confusion=counts.reshape(side, side).cpu().numpy(),
     )
+
+
+def _check_counts(shards: ShardSet, images: int, not_finite: int, quarantine: int) -> None:
+    """Raise AlexnetError where the counts say nothing of the network."""
+    bad = shards.num_samples - images
+    if images == 0 or bad > quarantine:
+        few = f"all {bad} samples are" if images == 0 else f"{bad} samples, more than the {quarantine} allowed, are"
+        raise AlexnetError(f"{shards.paths[0]}: {few} in quarantine; see all damage with alexnet-prep verify")
+    if not_finite:
+        raise AlexnetError(
+            f"{shards.paths[0]}: {not_finite} of the network's probabilities on it are no numbers: its training has "
+            "diverged; use an older checkpoint, or train anew with a lower learning_rate"
+        )
 
 
 def check_classes(classifiers: Sequence[Classifier], shards: ShardSet) -> None:

@@ -1,311 +1,219 @@
-"""Training: stream -> update -> metrics, with validation and checkpoints, continued where it stopped.
+"""Training: stream -> update -> checkpoint -> validation, continued where it stopped.
 
 `fit` is the way in. A step depends on (recipe, shards, step number) and the state that checkpoints hold alone, so a run
 that was killed and started again ends with the same weights as one that was not.
 """
 
-import math
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
-from alexnet_network import Classifier, DeviceStats, InputConfig, phase_at, rates_at, set_rates
-from alexnet_shards.errors import AlexnetError
-from alexnet_stream import Batch, Stream, StreamConfig
-from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
-from alexnet_train.distributed import World
-from alexnet_train.divergence import LossLimit, check_losses
-from alexnet_train.evaluate import EvalConfig, evaluate
-from alexnet_train.metrics import Clock, MetricsLog, Tally, bound_by, memory_bytes
+from alexnet_stream import Batch
+from alexnet_train.checkpoint import checkpoint_path
+from alexnet_train.divergence import WAY_OUT, DivergedError
+from alexnet_train.metrics import Clock, bound_by, memory_bytes, meters_since
+from alexnet_train.opening import OpenRun, open_run
 from alexnet_train.progress import RunProgress
-from alexnet_train.recipe import Recipe, save_recipe
-from alexnet_train.requests import Requests, Stopped
-from alexnet_train.resume import check_same_run, clear_run, last_epoch_record, newest_checkpoint
-from alexnet_train.rundata import RunData, open_run_data, with_classes
-from alexnet_train.tensorboard import Board
-from alexnet_train.tracing import Tracer
-from alexnet_train.update import Updater
-from alexnet_train.writer import CheckpointWriter, link_best
+from alexnet_train.requests import Impatient, Requests, Stopped
+from alexnet_train.runconfig import RunConfig
+from alexnet_train.writer import snapshot
 
-METRICS_NAME = "metrics.jsonl"
-RECIPE_NAME = "recipe.toml"
-CHECKPOINTS_NAME = "checkpoints"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoaderOptions:
-    """How this machine reads (see StreamConfig); which samples a step sees does not depend on it."""
-
-    threads: int = 0
-    child_process: bool = False
-    quarantine: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One run: the recipe and its files. Empty `val_shards` and `stats` None: the files beside the shards.
-
-    `fresh` removes what an earlier run left in `out_dir`; `tensorboard` writes event files there too; `profile_steps`
-    of the first steps are traced.
-    """
-
-    recipe: Recipe
-    shards: Sequence[str]
-    val_shards: Sequence[str]
-    stats: Path | None
-    out_dir: Path
-    world: World
-    loader: LoaderOptions = LoaderOptions()
-    fresh: bool = False
-    tensorboard: bool = False
-    profile_steps: int = 0
+PATIENCE_SECONDS = 0.5
+# Of several processes one that leaves on its own ends the others without a save, so they wait longer for late data.
+PATIENCE_OF_MANY_SECONDS = 10.0
 
 
 def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
     """Train to the recipe's last epoch, going on from the newest checkpoint in `out_dir`; the last epoch's record.
 
-    Raises AlexnetError where the inputs do not fit together, the loss diverges or a checkpoint cannot be written.
+    Raises AlexnetError where the inputs do not fit together, the run directory cannot be used, the loss diverges or a
+    checkpoint cannot be written.
     """
-    data = open_run_data(run.shards, run.val_shards, run.stats)
-    recipe = with_classes(run.recipe, data.train)
-    check_plateau(recipe, data)
-    writer = CheckpointWriter(run.out_dir / CHECKPOINTS_NAME, recipe.train.keep_checkpoints)
-    with Stream(data.train, stream_config(recipe, run)) as stream, Requests() as requests, writer:
-        trainer = Trainer(run, recipe, data, stream, progress)
-        trainer.requests, trainer.writer = requests, writer
-        trainer.begin()
-        tracer = Tracer(run.out_dir, run.profile_steps if run.world.is_main else 0, progress.say)
-        with tracer as trainer.tracer, closing(trainer.board):
-            while stream.state_dict()["epoch"] < recipe.train.epochs:
-                trainer.train_epoch()
-                trainer.end_epoch()
-        writer.wait()
-    record = last_epoch_record(run.out_dir / METRICS_NAME)
-    progress.say(f"bound by {record['bound_by']}: {record['data_wait_fraction']:.1%} of the last epoch waited for data")
-    return record
-
-
-def stream_config(recipe: Recipe, run: RunConfig) -> StreamConfig:
-    """How the recipe's training shards are streamed to one of the processes."""
-    return StreamConfig(
-        batch_size=recipe.train.batch_size,
-        seed=recipe.train.seed,
-        crop=recipe.input.crop,
-        flip=recipe.input.flip,
-        rank=run.world.rank,
-        world_size=run.world.size,
-        pin_memory=run.world.device.type == "cuda",
-        threads=run.loader.threads,
-        child_process=run.loader.child_process,
-        quarantine=run.loader.quarantine,
-    )
-
-
-def check_plateau(recipe: Recipe, data: RunData) -> None:
-    """Raise AlexnetError where the rates wait for a validation error that nobody measures."""
-    if recipe.optim.plateau_epochs and data.val is None:
-        raise AlexnetError(
-            f"optim.plateau_epochs is {recipe.optim.plateau_epochs} but there are no validation shards beside "
-            f"{data.train.paths[0]}; give --val-shards, or a recipe whose phases say when the rates drop"
-        )
+    patience = PATIENCE_SECONDS if run.world.size == 1 else PATIENCE_OF_MANY_SECONDS
+    with open_run(run, progress) as opened, Requests(patience) as requests:
+        try:
+            return Trainer(opened, progress, requests).train()
+        except DivergedError as error:
+            opened.directory.note_divergence(str(error))
+            raise
 
 
 class Trainer:
-    """The state of a run and what moves it on."""
+    """What moves an open run on to its end."""
 
-    def __init__(self, run: RunConfig, recipe: Recipe, data: RunData, stream: Stream, progress: RunProgress) -> None:
-        self.run, self.recipe, self.data, self.stream, self.progress = run, recipe, data, stream, progress
-        self.stats = DeviceStats.from_stats(data.stats, run.world.device)
-        self.updater = Updater(recipe, self.stats, run.world)
-        self.directory = run.out_dir / CHECKPOINTS_NAME
-        self.writer = CheckpointWriter(self.directory, recipe.train.keep_checkpoints)
-        self.log = MetricsLog(run.out_dir / METRICS_NAME, enabled=False)
-        self.board = Board(None)
-        self.tracer = Tracer(run.out_dir, 0, progress.say)
-        self.requests = Requests()
-        self.epoch_tally, self.log_tally = Tally(run.world), Tally(run.world)
-        self.epoch_clock, self.log_clock = Clock(), Clock()
-        self.step = 0
-        self.val_errors: list[float] = []
-        self.saved_at = time.monotonic()
+    def __init__(self, opened: OpenRun, progress: RunProgress, requests: Requests) -> None:
+        self._run, self._progress, self._requests = opened, progress, requests
+        self._stepper, self._stream, self._records = opened.stepper, opened.stream, opened.records
+        # The stream's place after the last step: it may be further itself while a batch is on its way.
+        self._place = opened.stream.state_dict()
+        self._clock, self._meters = Clock(), opened.stream.meters
+        self._saved_at = time.monotonic()
 
-    def begin(self) -> None:
-        """Take up the newest checkpoint of the run directory that is whole, if there is one, and open the logs."""
-        run, world = self.run, self.run.world
-        if run.fresh and world.is_main:
-            clear_run(run.out_dir)
-        found = newest_checkpoint(self.directory, self.progress) if world.is_main else None
-        path = world.told(str(found) if found else None)
-        if path is not None:
-            self._load(Path(path), load_checkpoint(Path(path), world.device))
-            self.progress.say(f"going on from {path}, epoch {self.stream.state_dict()['epoch']}, step {self.step}")
-        self.log = MetricsLog(run.out_dir / METRICS_NAME, enabled=world.is_main)
-        if world.is_main:
-            run.out_dir.mkdir(parents=True, exist_ok=True)
-            self.log.drop_after(self.step)
-            save_recipe(run.out_dir / RECIPE_NAME, self.recipe)
-            if self.val_errors:
-                link_best(self.directory, best_epoch(self.val_errors) * self.stream.steps_per_epoch)
-            self.board = Board(run.out_dir if run.tensorboard else None, purge_step=self.step + 1)
-        self.progress.start(self.recipe.train.epochs * self.stream.steps_per_epoch, self.step)
+    def train(self) -> dict[str, Any]:
+        """Go on to the recipe's last epoch; its record."""
+        epochs, steps_per_epoch = self._run.recipe.train.epochs, self._stream.steps_per_epoch
+        self._tell_start()
+        self._progress.start(epochs * steps_per_epoch, self._stepper.step)
+        if self._records.pending:
+            self._finish_epoch()
+        while self._place["epoch"] < epochs:
+            self._train_epoch()
+            self._end_epoch()
+        self._wait_for_writer()
+        record = self._records.last or {"kind": "epoch", "epoch": self._place["epoch"], "step": self._stepper.step}
+        if "bound_by" in record:
+            waited = f"{record['data_wait_fraction']:.1%} of the last epoch waited for data"
+            self._progress.say(f"bound by {record['bound_by']}: {waited}")
+        return record | {"checkpoint": str(checkpoint_path(self._run.directory.checkpoints, record["step"]))}
 
-    def train_epoch(self) -> None:
+    def _tell_start(self) -> None:
+        step, epoch = self._stepper.step, self._place["epoch"]
+        if self._records.begins_new_row():
+            self._progress.say("other validation shards than before: their errors begin a row of their own")
+        if step and epoch >= self._run.recipe.train.epochs:
+            done = f"{epoch} of {self._run.recipe.train.epochs} epochs are done"
+            self._progress.say(f"{self._run.out_dir}: finished: {done}; to train on, raise epochs")
+        elif step:
+            path = self._run.went_on_from
+            self._progress.say(f"going on from {path}, epoch {epoch}, step {step}")
+
+    def _train_epoch(self) -> None:
         """The rest of the current epoch."""
-        epoch = self.stream.state_dict()["epoch"]
-        self.set_rates(epoch)
-        self.epoch_clock, self.log_clock = Clock(), Clock()
-        batches = self.stream.epoch(self.run.world.device)
+        epoch, size = self._place["epoch"], self._run.world.size
+        self._stepper.begin(epoch)
+        self._clock, self._meters = Clock(), self._stream.meters
+        batches = self._stream.epoch(self._run.world.device)
         while True:
             asked = time.perf_counter()
-            batch = next(batches, None)
+            batch = self._next(batches)
             if batch is None:
                 return
             waited = time.perf_counter() - asked
-            self.train_step(batch, epoch)
-            for clock in (self.epoch_clock, self.log_clock):
-                clock.add(len(batch.labels) * self.run.world.size, waited)
-            self.tracer.step()
-            self.progress.advance()
-            if self.step % self.recipe.train.log_every_steps == 0:
-                self.log_step(epoch)
-            if self.step < (epoch + 1) * self.stream.steps_per_epoch:
+            self._stepper.take(batch, epoch, waited)
+            self._place = self._stream.state_dict()
+            self._clock.add(len(batch.labels) * size, waited)
+            self._run.tracer.step()
+            self._progress.advance()
+            if self._stepper.step % self._run.recipe.train.log_every_steps == 0:
+                self._log_step(epoch)
+            if self._place["epoch"] == epoch:
                 self._answer_requests()
 
-    def train_step(self, batch: Batch, epoch: int) -> None:
-        """One update of the weights from one batch on the device."""
-        train = self.recipe.train
-        if self.recipe.optim.warmup_epochs:
-            self.set_rates(epoch)
-        losses, ranks = self.updater.losses(batch, self.step, self._input_config(epoch))
-        if losses.device.type == "cpu" or self.step % train.log_every_steps == 0:  # elsewhere a look costs a wait
-            check_losses(losses, batch, self.step, self._loss_limit())
-        self.updater.apply()
-        self.step += 1
-        self.epoch_tally.add(losses, ranks)
-        self.log_tally.add(losses, ranks)
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        try:
+            with self._requests.waiting():
+                return next(batches, None)
+        except Impatient:
+            if self._run.world.size == 1:
+                self._save()
+            self._leave()
 
-    def end_epoch(self) -> None:
-        """Validate, write the epoch's line of metrics and its checkpoint."""
-        epochs_done = self.stream.state_dict()["epoch"]
-        figures = self.epoch_clock.figures()
-        record: dict[str, Any] = {"epoch": epochs_done, **self.epoch_tally.means(), **figures}
-        record["bound_by"] = bound_by(figures["data_wait_fraction"], self.stream.meters)
-        record["memory_bytes"] = memory_bytes(self.run.world.device)
-        record |= self._validate()
-        if record["val_top1_error"] is not None:
-            self.val_errors.append(record["val_top1_error"])
-        self._write("epoch", record | {"checkpoint": str(checkpoint_path(self.directory, self.step))})
-        self.epoch_tally.reset()
-        self._save(best=bool(self.val_errors) and best_epoch(self.val_errors) == epochs_done)
-        told = (f"{name} {record[name]:.4g}" for name in ("train_loss", "val_top1_error") if record[name] is not None)
-        self.progress.say(f"epoch {epochs_done}/{self.recipe.train.epochs}: {', '.join(told)}")
+    def _end_epoch(self) -> None:
+        """Write the checkpoint of an epoch that has ended, then validate."""
+        figures = self._clock.figures()
+        record = {
+            "kind": "epoch",
+            "step": self._stepper.step,
+            "epoch": self._place["epoch"],
+            **self._stepper.epoch_means(),
+            **figures,
+            "bound_by": bound_by(figures["data_wait_fraction"], meters_since(self._stream.meters, self._meters)),
+            "memory_bytes": memory_bytes(self._run.world.device),
+        }
+        self._stepper.end_epoch()
+        self._records.add(record)
+        self._save()
         self._answer_requests(saved=True)
+        self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
+        """Validate where there is something to validate on, and write the epoch's line of metrics."""
+        if self._records.pending:
+            self._records.add_result(self._validated())
+            best = self._records.best
+            self._save(best=best is not None and best["step"] == self._stepper.step)
+        record = self._records.last or {}
+        self._write(
+            "epoch", record | {"checkpoint": str(checkpoint_path(self._run.directory.checkpoints, record["step"]))}
+        )
+        told = (f"{name} {record[name]:.4g}" for name in ("train_loss", "val_top1_error") if record[name] is not None)
+        self._progress.say(f"epoch {record['epoch']}/{self._run.recipe.train.epochs}: {', '.join(told)}")
+
+    def _validated(self) -> dict[str, float | None]:
+        """One-view errors on the validation shards; nothing where they are gone."""
+        if self._run.validation is None:
+            return {}
+        try:
+            # The state is saved: who asks to leave need not wait for the end of a batch.
+            with self._requests.waiting():
+                return self._run.validation.errors(
+                    self._stepper.evaluated, self._stepper.stats, lambda: self._answer_requests(saved=True)
+                )
+        except Impatient:
+            self._leave()
 
     def _save(self, *, best: bool = False) -> None:
-        """Begin to write a checkpoint of this step."""
-        content = self._content()  # sums over all processes
-        if self.run.world.is_main:
-            self.writer.save(content, best=best)
-        self.saved_at = time.monotonic()
+        """Begin to write a checkpoint of this step; raises DivergedError where its weights are of no use."""
+        content = {
+            **self._run.facts,
+            **self._stepper.state(),  # sums over all processes
+            "epoch": self._place["epoch"],
+            "stream": self._place,
+            "records": self._records.state(),
+        }
+
+        def begin_to_write() -> None:
+            copy = snapshot(content)
+            if copy is None:
+                raise DivergedError(
+                    f"the weights are no numbers of use any more at step {self._stepper.step}: training has diverged; "
+                    f"they were not saved; {WAY_OUT}"
+                )
+            if self._run.writer is not None:
+                self._run.writer.save(copy, best=best)
+
+        self._run.world.on_main(begin_to_write)
+        self._saved_at = time.monotonic()
 
     def _answer_requests(self, *, saved: bool = False) -> None:
         """Save or leave where the recipe's interval has passed or a signal asked for it, in all processes alike."""
-        train = self.recipe.train
-        self.writer.check()
-        minutes = (time.monotonic() - self.saved_at) / 60
-        late = 0 < train.checkpoint_every_minutes <= minutes
-        save, leave = self.run.world.any([self.requests.save or late, bool(self.requests.leave)])
-        at_step = train.checkpoint_every_steps > 0 and self.step % train.checkpoint_every_steps == 0
+        train, step, writer = self._run.recipe.train, self._stepper.step, self._run.writer
+        late = 0 < train.checkpoint_every_minutes <= (time.monotonic() - self._saved_at) / 60
+        flags = [self._requests.save or late, bool(self._requests.leave), writer is not None and writer.failed]
+        save, leave, failed = self._run.world.any(flags)
+        if failed:
+            self._wait_for_writer()
+        at_step = train.checkpoint_every_steps > 0 and step % train.checkpoint_every_steps == 0
         if (save or leave or at_step) and not saved:
             self._save()
-        self.requests.save = False
+        self._requests.save = False
         if leave:
-            self.writer.wait()
-            raise Stopped(self.requests.leave or signal.SIGTERM, self.step)
+            self._leave()
 
-    def _content(self) -> dict[str, Any]:
-        """What a checkpoint holds. Order, pixels and dropout masks follow from the step, so no generator has a state."""
-        state = self.stream.state_dict()
-        return {
-            **self.updater.state_dict(),
-            "recipe": asdict(self.recipe),
-            "stats": vars(self.stats),
-            "classes": [fact.wnid for fact in self.data.train.classes],
-            "words": [fact.words for fact in self.data.train.classes],
-            "shards": self.data.train.fingerprint,
-            "pixels": self.data.train.manifest.recipe,
-            "step": self.step,
-            "epoch": state["epoch"],
-            "stream": state,
-            "val_errors": self.val_errors,
-            "epoch_tally": self.epoch_tally.state(),
-            "log_tally": self.log_tally.state(),
-        }
+    def _leave(self) -> NoReturn:
+        if self._run.writer is not None:
+            self._run.writer.wait()
+        raise Stopped(self._requests.leave or signal.SIGTERM, self._stepper.step)
 
-    def _load(self, path: Path, content: dict[str, Any]) -> None:
-        check_same_run(path, content, self.recipe, self.data)
-        self.updater.load_state_dict(content)
-        self.stream.load_state_dict(content["stream"])
-        self.step, self.val_errors = content["step"], content["val_errors"]
-        self.epoch_tally.load_state(content["epoch_tally"])
-        self.log_tally.load_state(content["log_tally"])
-
-    def _validate(self) -> dict[str, float | None]:
-        """One-view errors on the validation shards, None where there are none."""
-        if self.data.val is None:
-            return {"val_top1_error": None, "val_top5_error": None}
-        classes, train = self.data.train.classes, self.recipe.train
-        model = self.updater.evaluated
-        classifier = Classifier(model=model, stats=self.stats, input=self.recipe.input, classes=classes)
-        how = EvalConfig(views=1, batch_size=train.validation_batch_size, world=self.run.world)
-        result = evaluate([classifier], self.data.val, how)
-        return {"val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
+    def _wait_for_writer(self) -> None:
+        writer = self._run.writer
+        self._run.world.on_main(lambda: writer.wait() if writer is not None else None)
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
-        self.log.write(kind, self.step, record)
-        self.board.add(self.step, record)
+        self._run.log.write(kind, self._stepper.step, record)
+        figures = {name: value for name, value in record.items() if name not in ("kind", "step")}
+        self._run.board.add(self._stepper.step, figures)
 
-    def log_step(self, epoch: int) -> dict[str, Any]:
-        """Write and show the means since the last time; the record."""
-        means, figures = self.log_tally.means(), self.log_clock.figures()
-        memory = {"memory_bytes": memory_bytes(self.run.world.device)}
-        record = {"epoch": epoch, **means, "rates": self._rates(epoch), **figures, **memory}
+    def _log_step(self, epoch: int) -> None:
+        """Write and show the means since the last time."""
+        record = self._stepper.log_record(epoch)
         self._write("step", record)
-        self.log_tally.reset()
-        self.log_clock = Clock()
-        self.progress.show(
+        self._progress.show(
             {
-                "loss": f"{means['train_loss']:.3f}",
-                "error": f"{means['train_top1_error']:.1%}",
-                "img/s": f"{figures['images_per_second']:.0f}",
-                "waiting": f"{figures['data_wait_fraction']:.0%}",
+                "loss": f"{record['train_loss']:.3f}",
+                "error": f"{record['train_top1_error']:.1%}",
+                "img/s": f"{record['images_per_second']:.0f}",
+                "waiting": f"{record['data_wait_fraction']:.0%}",
             }
         )
-        return record
-
-    def set_rates(self, epoch: int) -> None:
-        """Give the optimizer the rates of this step."""
-        set_rates(self.updater.optimizer, self._rates(epoch))
-
-    def _rates(self, epoch: int) -> dict[str, float]:
-        names = [name for name, _ in self.updater.model.named_parameters()]
-        progress_epochs = self.step / self.stream.steps_per_epoch
-        return rates_at(
-            self.recipe.optim, names, epoch, progress_epochs=progress_epochs, val_errors=self.val_errors[:epoch]
-        )
-
-    def _loss_limit(self) -> LossLimit:
-        guessing = math.log(max(2, self.recipe.model.num_classes))
-        return LossLimit(mean_loss=guessing * self.recipe.train.divergence_factor, directory=self.run.out_dir)
-
-    def _input_config(self, epoch: int) -> InputConfig:
-        return self.recipe.input.in_phase(colour_noise=phase_at(self.recipe.optim.phases, epoch).colour_noise)
-
-
-def best_epoch(val_errors: Sequence[float]) -> int:
-    """The last of the epochs, counted from 1, with the lowest error."""
-    return max(epoch for epoch, error in enumerate(val_errors, 1) if error == min(val_errors))

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -127,17 +127,35 @@ def _class_of(classes: Sequence[ClassFact], label: int) -> ClassFact:
 
 
 class MetricsLog:
-    """metrics.jsonl: a JSON object a line, each with "kind" and "step"."""
+    """metrics.jsonl: a JSON object a line, each with "kind" and "step". A log alone: no run depends on what is in it."""
 
     def __init__(self, path: Path, *, enabled: bool = True) -> None:
         """A log at `path`; not `enabled`, it writes nothing: only one process of a run writes."""
         self._path, self._enabled = path, enabled
 
-    def drop_after(self, step: int) -> None:
-        """Drop what a run that got further than `step` has left there."""
-        if self._enabled:
-            kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
-            write_atomic(self._path, "".join(line + "\n" for line in kept).encode())
+    def go_on(self, step: int, epochs: Iterable[Mapping[str, Any]] = (), *, pending: bool = False) -> None:
+        """Make it the log of a run at `step`: what comes after is dropped, for it will be done and written again.
+
+        So is the epoch's record of `step` itself while that is `pending`. The records of `epochs` that are missing are
+        added in their places; lines that are no records stay where they are.
+        """
+        if not self._enabled:
+            return
+
+        def stays(line: str) -> bool:
+            record = _record(line)
+            again = record is not None and pending and record["step"] == step and record["kind"] == "epoch"
+            return record is None or (record["step"] <= step and not again)
+
+        lines = _lines(self._path)
+        kept = [line for line in lines if stays(line)]
+        found = [record for line in kept if (record := _record(line)) is not None]
+        known = {record["step"] for record in found if record["kind"] == "epoch"}
+        for epoch in epochs:
+            if epoch["step"] not in known:
+                kept.insert(_place(kept, epoch["step"]), json.dumps(epoch))
+        if kept != lines or not self._path.exists() or not _ends_whole(self._path):
+            write_atomic(self._path, "".join(line + "\n" for line in kept).encode("utf-8", "surrogateescape"))
 
     def write(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
         """Append one line; it is with the operating system when this returns."""
@@ -150,16 +168,36 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl; a last line that a killed run left unfinished is no record."""
-    if not path.exists():
+    """The records of metrics.jsonl; lines that are none, as a killed run or a bad disk leaves them, are passed over."""
+    return [record for line in _lines(path) if (record := _record(line)) is not None]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _ends_whole(path: Path) -> bool:
+    content = path.read_bytes()
+    return not content or content.endswith(b"\n")
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(record, dict) and isinstance(record.get("kind"), str) and type(record.get("step")) is int
+    return record if whole else None
+
+
+def _place(lines: Sequence[str], step: int) -> int:
+    """Where an epoch's record of `step` belongs: before the first record of a later step."""
+    records = (_record(line) for line in lines)
+    return next((place for place, record in enumerate(records) if record and record["step"] > step), len(lines))
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -170,8 +208,14 @@ def memory_bytes(device: torch.device) -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
+def meters_since(meters: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """What the stream's meters counted after they were `before`."""
+    return {name: value - before.get(name, 0.0) for name, value in meters.items()}
+
+
 def bound_by(data_wait_fraction: float, meters: Mapping[str, float]) -> Literal["compute", "decode", "disk"]:
-    """What a run that waited for so much of its time would have to speed up; `meters` are the stream's."""
+    """What a run that waited for so much of its time would have to speed up; `meters` are the stream's of that
+    time."""
     if data_wait_fraction < WAIT_OF_NOTE:
         return "compute"
     return "disk" if meters["read_seconds"] > meters["decode_seconds"] else "decode"

@@ -3,13 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+from alexnet_shards.geometry import CROP_PX
+
+# What the network's paddings and pools were before they were keys.
+MODEL_KEYS = {"conv2_padding_px": 2, "conv5_padding_px": 1, "pool_ceil": False}
+
 
 def completed(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`table` with the keys that recipes did not always have; unchanged where it has them or is no recipe."""
-    given = table.get("input")
-    if isinstance(given, Mapping) and "divide_by" in given and "noise_divide_by" not in given:
-        return {**table, "input": _scaled_with_the_noise(given)}
-    return table
+    """`table` with the keys that recipes did not always have; those that it has are unchanged."""
+    completed_table = dict(table)
+    given, model = table.get("input"), table.get("model")
+    if isinstance(given, Mapping) and "divide_by" in given:
+        given = {"view_crop_px": CROP_PX, **given}  # the test views had one size
+        completed_table["input"] = given if "noise_divide_by" in given else _scaled_with_the_noise(given)
+    if isinstance(model, Mapping):
+        completed_table["model"] = {**MODEL_KEYS, **model}
+    return completed_table
 
 
 def _scaled_with_the_noise(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,42 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_network import InputConfig, ModelConfig, OptimConfig, Precision
+from alexnet_network import (
+    Bounds,
+    InputConfig,
+    ModelConfig,
+    OptimConfig,
+    Precision,
+    check_choices,
+    check_map_sides,
+    check_numbers,
+    layer_names,
+    shown,
+)
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
+from alexnet_shards.parsing import Where, load_toml
 from alexnet_train.oldrecipe import completed
 
+AT_LEAST_ONE = Bounds(low=1, high=1_000_000_000)
+COUNT = Bounds(low=0, high=1_000_000_000)
+BATCH = Bounds(low=1, high=65_536)  # ten gigabytes of crops
+TRAIN_BOUNDS = {
+    "epochs": Bounds(low=1, high=1_000_000),
+    "batch_size": BATCH,
+    "seed": Bounds(low=0, high=(1 << 63) - 1),
+    "log_every_steps": AT_LEAST_ONE,
+    "checkpoint_every_steps": COUNT,
+    "checkpoint_every_minutes": Bounds(low=0, high=1e6),
+    "keep_checkpoints": AT_LEAST_ONE,
+    "validation_batch_size": BATCH,
+    "micro_batch_size": Bounds(low=0, high=65_536),
+    "average_decay": Bounds(low=0, high=1, below=True),
+    "divergence_factor": Bounds(low=0, high=1e30, above=True),
+    "label_smoothing": Bounds(low=0, high=1),
+}
+MAX_NAME_CHARACTERS = 100
+LARGEST_WHOLE = 10**300  # of the whole numbers that a float takes
 RECIPES_DIR = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "released"
 
@@ -46,10 +77,14 @@ class TrainConfig:
     compile: bool
     label_smoothing: float
 
+    def __post_init__(self) -> None:
+        check_numbers("train", self, TRAIN_BOUNDS)
+        check_choices("train", self, {"precision": typing.get_args(Precision)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Every number of a run; only its files are named elsewhere."""
+    """Every number of a run; only its files are named elsewhere. `name` is a plain one: a run's directory bears it."""
 
     name: str
     model: ModelConfig
@@ -57,28 +92,40 @@ class Recipe:
     input: InputConfig
     train: TrainConfig
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        check_map_sides(self.model, self.input.view_crop_px)
+        known = layer_names(self.model)
+        for phase in self.optim.phases:
+            for layer in phase.layers:
+                if layer not in known:
+                    raise AlexnetError(f"optim.phases.layers: {shown(layer)}; expected some of {', '.join(known)}")
+
 
 def load_recipe(name_or_file: str, settings: Sequence[str] = ()) -> Recipe:
     """The recipe of that name, or in that TOML file, with `settings` ("key=value") over it.
 
-    A key is `section.key`, or `key` alone where one section has it. Raises AlexnetError for an unknown recipe, key or
-    a value of another type.
+    A key is `section.key`, or `key` alone where one section has it. Raises AlexnetError for an unknown recipe or key, a
+    value of another type or out of its bounds; it names the file, or the setting that made it wrong.
     """
     path = _find(name_or_file)
-    table = _read(path, ())
-    for setting in settings:
-        _apply(table, setting)
-    recipe = recipe_from_dict({"name": path.stem} | table, str(path))
-    _check(recipe.train)
-    return recipe
+    table = {"name": path.stem} | _read(path, ())
+    given = [_parsed(setting) for setting in settings]
+    try:
+        return _recipe(_with(table, given))
+    except AlexnetError as error:
+        raise AlexnetError(f"{_to_blame(path, table, settings, str(error))}: {error}") from error
 
 
 def recipe_from_dict(table: Mapping[str, Any], where: str) -> Recipe:
-    """Recipe of nested dicts, as TOML or a checkpoint holds them; raises AlexnetError naming `where`.
+    """Recipe of nested dicts, as a checkpoint holds them; raises AlexnetError naming `where`.
 
     Keys that an older checkpoint lacks take the values that reproduce what its version did.
     """
-    return typing.cast("Recipe", _build(Recipe, completed(table), where, ""))
+    try:
+        return _recipe(table)
+    except AlexnetError as error:
+        raise AlexnetError(f"{where}: {error}") from error
 
 
 def recipe_names() -> list[str]:
@@ -111,10 +158,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """The tables of a recipe file laid over those of its base."""
     if path in seen:
         raise AlexnetError(f"{path}: the recipe is its own base; expected a chain that ends at {DEFAULT_RECIPE}")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise AlexnetError(f"{path}: unreadable recipe ({error}); expected TOML") from error
+    table = load_toml(Where(path=path, what="recipe", remedy="expected TOML"))
     base = table.pop("base", None)
     if base is None:
         return table
@@ -127,10 +171,15 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return merged
 
 
-def _apply(table: dict[str, Any], setting: str) -> None:
+def _recipe(table: Mapping[str, Any]) -> Recipe:
+    return typing.cast("Recipe", _build(Recipe, completed(table), ""))
+
+
+def _parsed(setting: str) -> tuple[str, str, Any]:
+    """The section, key and value of "key=value"; a value that is no TOML is a string."""
     key, equals, text = setting.partition("=")
     if not equals:
-        raise AlexnetError(f"--set {setting}: expected key=value, as epochs=90")
+        raise AlexnetError(f"{_told(setting)}: expected key=value, as epochs=90")
     known = {
         f"{section}.{item.name}": (section, item.name)
         for section, kind in typing.get_type_hints(Recipe).items()
@@ -141,45 +190,71 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     if len(matches) != 1:
         names = [*known, *(name for _, name in known.values())]
         reason = "names several keys; write section.key" if matches else f"no such key{_nearest(key, names)}"
-        raise AlexnetError(f"--set {setting}: {reason}")
-    section, name = matches[0]
+        raise AlexnetError(f"{_told(setting)}: {reason}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
-    table.setdefault(section, {})[name] = value
+    return (*matches[0], value)
 
 
-def _build(kind: Any, table: Any, where: str, prefix: str) -> Any:
+def _told(setting: str) -> str:
+    """A setting as the user gave it; of a long or unprintable one, its beginning as Python writes it."""
+    plain = setting.isprintable() and len(setting) <= 120
+    return f"--set {setting if plain else shown(setting)}"
+
+
+def _with(table: Mapping[str, Any], given: Sequence[tuple[str, str, Any]]) -> dict[str, Any]:
+    """`table` with the given values in its sections."""
+    merged = dict(table)
+    for section, name, value in given:
+        if not isinstance(merged.get(section, {}), Mapping):
+            return merged  # no table: building the recipe says so
+        merged[section] = {**merged.get(section, {}), name: value}
+    return merged
+
+
+def _to_blame(path: Path, table: Mapping[str, Any], settings: Sequence[str], message: str) -> str:
+    """Who made the recipe wrong in that way: its file, or the first of the settings that does, after those before it."""
+    for count in range(len(settings) + 1):
+        try:
+            _recipe(_with(table, [_parsed(setting) for setting in settings[:count]]))
+        except AlexnetError as error:
+            if str(error) == message:
+                return _told(settings[count - 1]) if count else str(path)
+    return str(path)
+
+
+def _build(kind: Any, table: Any, prefix: str) -> Any:
     """An instance of dataclass `kind`, every field of its declared type; none missing, none unknown."""
     if not isinstance(table, Mapping):
-        raise AlexnetError(f"{where}: {prefix.rstrip('.') or 'recipe'} is {table!r}; expected a table")
+        raise AlexnetError(f"{prefix.rstrip('.') or 'recipe'} is {shown(table)}; expected a table")
     hints = typing.get_type_hints(kind)
     for name in table:
         if name not in hints:
-            raise AlexnetError(f"{where}: no such key {prefix}{name}{_nearest(name, list(hints))}")
+            raise AlexnetError(f"no such key {prefix}{shown(name)[1:-1]}{_nearest(str(name), list(hints))}")
     missing = [name for name in hints if name not in table]
     if missing:
-        raise AlexnetError(f"{where}: {prefix}{missing[0]} is missing; base = {DEFAULT_RECIPE!r} sets what is silent")
-    return kind(**{name: _value(hint, table[name], where, f"{prefix}{name}") for name, hint in hints.items()})
+        raise AlexnetError(f"{prefix}{missing[0]} is missing; base = {DEFAULT_RECIPE!r} sets what is silent")
+    return kind(**{name: _value(hint, table[name], f"{prefix}{name}") for name, hint in hints.items()})
 
 
-def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+def _value(hint: Any, value: Any, name: str) -> Any:
     if is_dataclass(hint):
-        return _build(hint, value, where, f"{name}.")
+        return _build(hint, value, f"{name}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(arguments[0], item, where, f"{name}[{place}]") for place, item in enumerate(value))
+        return tuple(_value(arguments[0], item, f"{name}[{place}]") for place, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {key: _value(arguments[1], item, where, f"{name}.{key}") for key, item in value.items()}
-    if origin is typing.Literal and value in arguments:
+        return {_value(str, key, name): _value(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
+    if origin is typing.Literal and type(value) is str and value in arguments:
         return value
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= LARGEST_WHOLE:
         return float(value)
     if origin is None and type(value) is hint:
         return value
     expected = " or ".join(map(repr, arguments)) if origin is typing.Literal else getattr(hint, "__name__", str(hint))
-    raise AlexnetError(f"{where}: {name} is {value!r}; expected {expected}")
+    raise AlexnetError(f"{name} is {shown(value)}; expected {expected}")
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
@@ -188,20 +263,19 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A TOML value; JSON writes strings, booleans and finite numbers as TOML does."""
+    """A TOML value; JSON writes strings, booleans and finite numbers as TOML does, but for one control character."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=True)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _check(train: TrainConfig) -> None:
-    for name in ("epochs", "batch_size", "log_every_steps", "keep_checkpoints", "validation_batch_size"):
-        if getattr(train, name) < 1:
-            raise AlexnetError(f"train.{name} is {getattr(train, name)}; expected 1 or more")
-    for name in ("seed", "checkpoint_every_steps", "checkpoint_every_minutes", "micro_batch_size"):
-        if getattr(train, name) < 0:
-            raise AlexnetError(f"train.{name} is {getattr(train, name)}; expected 0 or more")
-    if not 0 <= train.average_decay < 1:
-        raise AlexnetError(f"train.average_decay is {train.average_decay}; expected 0 <= average_decay < 1")
+def _check_name(name: str) -> None:
+    """Raise AlexnetError unless `name` can be that of a directory beside others, and be printed."""
+    plain = name.isprintable() and not set(name) & set("/\\") and not name.startswith((".", "-"))
+    if not plain or not name.strip() or len(name) > MAX_NAME_CHARACTERS:
+        raise AlexnetError(
+            f"name is {shown(name)}; expected a plain name of at most {MAX_NAME_CHARACTERS} characters, without / and \\, "
+            "that begins with no dot or dash"
+        )

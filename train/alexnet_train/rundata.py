@@ -1,11 +1,12 @@
 """What a run reads: its training and validation shards and the statistics, opened and checked against each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
+from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.stats import Stats, load_stats
 from alexnet_stream import RemoteFileMissingError, file_beside, open_shards, open_split
@@ -24,15 +25,20 @@ class RunData:
     stats: Stats
 
 
-def open_run_data(shards: Sequence[str], val_shards: Sequence[str], stats: Path | None) -> RunData:
+def open_run_data(
+    shards: Sequence[str],
+    val_shards: Sequence[str],
+    stats: Path | None,
+    say: Callable[[str], None] = lambda line: None,
+) -> RunData:
     """Open training shards, validation shards and statistics; where the last two are silent, the files beside serve.
 
-    Raises AlexnetError where one is missing or damaged, the classes differ, labels are private, or the statistics are
-    of other shards.
+    `say` hears why there is no validation set. Raises AlexnetError where one is missing or damaged, the classes differ,
+    labels are private, or the statistics are of other shards.
     """
     train = open_shards(shards)
     directory = train.paths[0].rpartition("/")[0] or "."
-    val = open_shards(val_shards) if val_shards else open_split(directory, VAL_SPLIT)
+    val = open_shards(val_shards) if val_shards else _val_beside(directory, say)
     stats_path = stats or _stats_beside(directory)
     found = load_stats(stats_path)
     check_stats(found, train, stats_path)
@@ -45,6 +51,35 @@ def open_run_data(shards: Sequence[str], val_shards: Sequence[str], stats: Path 
             "name validation shards of the same class list with --val-shards"
         )
     return RunData(train=train, val=val, stats=found)
+
+
+def _val_beside(directory: str, say: Callable[[str], None]) -> ShardSet | None:
+    """The validation shards beside the training shards; None, and a line that says why, where there are none."""
+    where = f"no validation set, so errors are of training images alone: {directory}"
+    if "://" not in directory:
+        tars, manifest = shards_of(Path(directory), VAL_SPLIT), manifest_path(Path(directory), VAL_SPLIT)
+        if (Path(directory) / BUILD_DIRECTORY / VAL_SPLIT).exists() and not manifest.exists():
+            say(f"{where} holds an unfinished {VAL_SPLIT} split; run alexnet-prep there again to finish it")
+            return None
+        if manifest.exists() and not tars:
+            say(f"{where} holds {manifest.name} but none of its shards")
+            return None
+    found = open_split(directory, VAL_SPLIT)
+    if found is None:
+        say(f"{where} holds no {VAL_SPLIT}-*.tar; name others with --val-shards")
+    elif found.num_samples == 0:
+        say(f"{where} holds a {VAL_SPLIT} split without samples")
+        return None
+    return found
+
+
+def check_plateau(recipe: Recipe, data: RunData) -> None:
+    """Raise AlexnetError where the rates wait for a validation error that nobody measures."""
+    if recipe.optim.plateau_epochs and data.val is None:
+        raise AlexnetError(
+            f"optim.plateau_epochs is {recipe.optim.plateau_epochs} but there are no validation shards beside "
+            f"{data.train.paths[0]}; give --val-shards, or a recipe whose phases say when the rates drop"
+        )
 
 
 def _stats_beside(directory: str) -> Path:

@@ -9,6 +9,16 @@ from alexnet_shards.errors import AlexnetError
 FLUSH_SECONDS = 10
 
 
+def check_tensorboard() -> None:
+    """Raise AlexnetError where tensorboardX is not installed."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise AlexnetError(
+            "--tensorboard: tensorboardX is not installed; pip install 'alexnet-replication[tensorboard]'"
+        ) from error
+
+
 class Board:
     """Scalars in event files below `directory`; None writes nothing."""
 
@@ -20,12 +30,9 @@ class Board:
         self._writer: Any = None
         if directory is None:
             return
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise AlexnetError(
-                "--tensorboard: tensorboardX is not installed; pip install 'alexnet-replication[tensorboard]'"
-            ) from error
+        check_tensorboard()
+        from tensorboardX import SummaryWriter
+
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=purge_step, flush_secs=FLUSH_SECONDS)
 
     def add(self, step: int, record: Mapping[str, Any]) -> None:

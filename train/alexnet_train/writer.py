@@ -1,30 +1,33 @@
 """Checkpoints written in a thread while training goes on, one at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
+from torch import Tensor
 
 from alexnet_shards.errors import AlexnetError, FileError
-from alexnet_shards.files import link_or_copy, own_directory
-from alexnet_train.checkpoint import (
-    checkpoint_path,
-    list_checkpoints,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from alexnet_shards.files import own_directory
+from alexnet_train.checkpoint import checkpoint_path, list_checkpoints, save_checkpoint
+from alexnet_train.divergence import has_diverged
 
-BEST_NAME = "best.pt"
+CHECKED = ("model", "optimizer", "average")
 
 
 class CheckpointWriter:
-    """Keeps the newest `keep` checkpoints and the best one in `directory`; a context manager that owns the thread."""
+    """Writes checkpoints to `directory` and removes the oldest; a context manager that owns the thread.
 
-    def __init__(self, directory: Path, keep: int) -> None:
-        self._directory, self._keep = directory, keep
+    `written` are the steps of the run's files that are there already. Of what the run wrote below the step just
+    written all but the newest `keep` - 1 go; files of others stay. `on_best` hears which file is the best one.
+    """
+
+    def __init__(
+        self, directory: Path, keep: int, on_best: Callable[[Path], None], written: Sequence[int] = ()
+    ) -> None:
+        self._directory, self._keep, self._on_best = directory, keep, on_best
+        self._written = sorted(written)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._under_way: Future[None] | None = None
 
@@ -38,17 +41,18 @@ class CheckpointWriter:
         self._pool.shutdown()
 
     def save(self, content: Mapping[str, Any], *, best: bool = False) -> None:
-        """Copy `content` and begin to write it; `best` also makes it best.pt.
+        """Begin to write `content`, all in host memory (see `snapshot`); `best` also makes it best.pt.
 
         Waits for the one before. Raises AlexnetError where that could not be written.
         """
         self.wait()
-        self._under_way = self._pool.submit(self._write, snapshot(content), best)
+        self._under_way = self._pool.submit(self._write, dict(content), best)
 
-    def check(self) -> None:
-        """Raise AlexnetError where a checkpoint could not be written, without waiting for one that is under way."""
-        if self._under_way is not None and self._under_way.done():
-            self.wait()
+    @property
+    def failed(self) -> bool:
+        """Whether the last checkpoint could not be written, for `wait` to say; False while it is under way."""
+        pending = self._under_way
+        return pending is not None and pending.done() and pending.exception() is not None
 
     def wait(self) -> None:
         """Until the last checkpoint is on the disk; raises AlexnetError where it could not be written."""
@@ -58,33 +62,52 @@ class CheckpointWriter:
         try:
             pending.result()
         except (FileError, OSError, RuntimeError) as error:
-            whole = list_checkpoints(self._directory)
-            left = f"{whole[-1]} is whole, the run goes on from there" if whole else "there is no checkpoint before it"
             reason = str(error).partition("\n")[0]
             line = str(error) if isinstance(error, FileError) else f"{self._directory}: cannot be written ({reason})"
-            raise AlexnetError(f"{line}; {left}") from error
+            raise AlexnetError(f"{line}; {self._what_is_left()}") from error
+
+    def _what_is_left(self) -> str:
+        try:
+            whole = list_checkpoints(self._directory)
+        except OSError:
+            return "what is there cannot be read either"
+        return f"{whole[-1]} is whole, the run goes on from there" if whole else "there is no checkpoint before it"
 
     def _write(self, content: dict[str, Any], best: bool) -> None:
-        path = checkpoint_path(self._directory, content["step"])
-        save_checkpoint(path, content)
+        step = content["step"]
+        kept = sorted({*(old for old in self._written if old < step), step})
+        kept, gone = kept[-self._keep :], kept[: -self._keep]
+        path = checkpoint_path(self._directory, step)
+        save_checkpoint(path, content | {"written": kept})
         if best:
-            link_or_copy(path, path.with_name(BEST_NAME))
-        remove_old_checkpoints(self._directory, self._keep)
+            self._on_best(path)
+        self._written = kept
+        for old in gone:
+            checkpoint_path(self._directory, old).unlink(missing_ok=True)
 
 
-def link_best(directory: Path, step: int) -> None:
-    """Make best.pt the checkpoint of `step` if that is there: a run may have been killed between the two."""
-    path, best = checkpoint_path(directory, step), directory / BEST_NAME
-    if path.exists() and not (best.exists() and best.samefile(path)):
-        link_or_copy(path, best)
+def snapshot(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`content` with copies of its tensors in host memory, which no later update changes; None where weights diverged.
+
+    The look at the weights is queued before the copies and read after them, so that it costs no wait of its own.
+    """
+    diverged = has_diverged([tensor for key in CHECKED for tensor in _tensors(content.get(key))])
+    copy: dict[str, Any] = _copied(content)
+    return None if bool(diverged) else copy
 
 
-def snapshot(value: Any) -> Any:
-    """`value` with copies of its tensors in host memory, which no later update of the weights changes."""
-    if isinstance(value, torch.Tensor):
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value.detach()] if value.is_floating_point() else []
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
-        return {key: snapshot(item) for key, item in value.items()}
+        return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(snapshot(item) for item in value)
+        return type(value)(_copied(item) for item in value)
     return value

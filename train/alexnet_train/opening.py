@@ -1,0 +1,158 @@
+"""A run opened: everything that can be refused is looked at first, then every part is made in its final form."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_stream import Stream
+from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
+from alexnet_train.distributed import World
+from alexnet_train.metrics import MetricsLog, read_metrics
+from alexnet_train.progress import RunProgress
+from alexnet_train.recipe import Recipe, save_recipe
+from alexnet_train.records import Records, records_of_version_2
+from alexnet_train.resume import check_same_run
+from alexnet_train.runconfig import RunConfig, stream_config
+from alexnet_train.rundata import RunData, check_plateau, open_run_data, with_classes
+from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
+from alexnet_train.stepper import Schedule, Stepper
+from alexnet_train.tensorboard import Board, check_tensorboard
+from alexnet_train.tracing import Tracer
+from alexnet_train.validation import Validation
+from alexnet_train.writer import CheckpointWriter
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenRun:
+    """The parts of a run; `facts` are the same in all its checkpoints. Only the first process has a `writer`."""
+
+    recipe: Recipe
+    world: World
+    out_dir: Path
+    went_on_from: Path | None
+    directory: RunDirectory
+    facts: Mapping[str, Any]
+    stream: Stream
+    stepper: Stepper
+    records: Records
+    validation: Validation | None
+    writer: CheckpointWriter | None
+    log: MetricsLog
+    board: Board
+    tracer: Tracer
+
+
+@contextmanager
+def open_run(run: RunConfig, progress: RunProgress) -> Iterator[OpenRun]:
+    """Open the run's inputs and directory, load its newest checkpoint once, and make all parts.
+
+    Nothing in the run directory is touched before everything that can be refused has been. Raises AlexnetError there.
+    """
+    data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
+    recipe = with_classes(run.recipe, data.train)
+    check_plateau(recipe, data)
+    if run.tensorboard:
+        check_tensorboard()
+    world = run.world
+    directory = RunDirectory(run.out_dir, progress.say, os.environ)
+    with ExitStack() as stack:
+        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run)))
+        fresh = run.fresh and _is_first_start(progress)
+        decision = world.on_main(lambda: _decide(stack.enter_context(directory), recipe, data, fresh=fresh))
+        path, content = _content(decision, world)
+        validation = Validation(data.val, recipe, world, run.loader.quarantine) if data.val else None
+        records = _records(content, validation, run.out_dir, stream.steps_per_epoch)
+        schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=records)
+        stepper = Stepper(recipe, data.stats, world, schedule, bad_batches=run.out_dir, state=content)
+        if content is not None:
+            stream.load_state_dict(content["stream"])
+        log = MetricsLog(run.out_dir / METRICS_NAME, enabled=world.is_main)
+        world.on_main(lambda: _begin(directory, decision or Decision(), recipe, log, records, fresh=fresh))
+        writer = None
+        if world.is_main:
+            written = directory.written(content) if content is not None else ()
+            keep = recipe.train.keep_checkpoints
+            writer = stack.enter_context(CheckpointWriter(directory.checkpoints, keep, directory.make_best, written))
+        board = Board(run.out_dir if run.tensorboard and world.is_main else None, purge_step=stepper.step + 1)
+        yield OpenRun(
+            recipe=recipe,
+            world=world,
+            out_dir=run.out_dir,
+            went_on_from=path,
+            directory=directory,
+            facts=_facts(recipe, data),
+            stream=stream,
+            stepper=stepper,
+            records=records,
+            validation=validation,
+            writer=writer,
+            log=log,
+            board=stack.enter_context(closing(board)),
+            tracer=stack.enter_context(Tracer(run.out_dir, run.profile_steps if world.is_main else 0, progress.say)),
+        )
+
+
+def _is_first_start(progress: RunProgress) -> bool:
+    """Whether --fresh has still to be done; a worker that was started again goes on with what the first start began."""
+    again = restarted(os.environ)
+    if again is not None:
+        progress.say(f"--fresh: not done again, as this process was started again ({again})")
+    return again is None
+
+
+def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, *, fresh: bool) -> Decision:
+    decision = Decision() if fresh else directory.decide()
+    if decision.found is not None and decision.found.content is not None:
+        check_same_run(decision.found.path, decision.found.content, recipe, data)
+    return decision
+
+
+def _content(decision: Decision | None, world: World) -> tuple[Path | None, dict[str, Any] | None]:
+    """The checkpoint to go on from and its content: the first process has it already, the others load it now."""
+    found = decision.found if decision is not None else None
+    told = world.told(str(found.path) if found is not None else None)
+    if told is None:
+        return None, None
+    return Path(told), found.content if found is not None else load_checkpoint(Path(told))
+
+
+def _records(
+    content: Mapping[str, Any] | None, validation: Validation | None, out_dir: Path, steps_per_epoch: int
+) -> Records:
+    validation_set = validation.fingerprint if validation is not None else None
+    if content is None:
+        return Records(validation_set)
+    if "records" in content:
+        return Records(validation_set, content["records"])
+    lines = [line for line in read_metrics(out_dir / METRICS_NAME) if line["step"] <= content["step"]]
+    return Records(validation_set, records_of_version_2(content["val_errors"], validation_set, lines, steps_per_epoch))
+
+
+def _begin(  # the only function that changes what an earlier start left
+    directory: RunDirectory, decision: Decision, recipe: Recipe, log: MetricsLog, records: Records, *, fresh: bool
+) -> None:
+    if fresh:
+        directory.move_aside()
+    directory.settle(decision)
+    save_recipe(directory.path / RECIPE_NAME, recipe)
+    step = 0
+    if decision.found is not None and decision.found.content is not None:
+        step = decision.found.content["step"]
+        if records.best is not None:
+            directory.make_best(checkpoint_path(directory.checkpoints, records.best["step"]))
+    else:
+        directory.keep_old_log()
+    log.go_on(step, records, pending=records.pending)
+
+
+def _facts(recipe: Recipe, data: RunData) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "classes": [fact.wnid for fact in data.train.classes],
+        "words": [fact.words for fact in data.train.classes],
+        "shards": data.train.fingerprint,
+        "pixels": data.train.manifest.recipe,
+    }

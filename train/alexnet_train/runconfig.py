@@ -1,0 +1,54 @@
+"""What a command says of a run: its recipe and files, and how this machine reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_stream import StreamConfig
+from alexnet_train.distributed import World
+from alexnet_train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """How this machine reads (see StreamConfig); which samples a step sees does not depend on it."""
+
+    threads: int = 0
+    child_process: bool = False
+    quarantine: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run: the recipe and its files. Empty `val_shards` and `stats` None: the files beside the shards.
+
+    `fresh` moves what an earlier run left in `out_dir` aside; `tensorboard` writes event files there too;
+    `profile_steps` of the first steps are traced.
+    """
+
+    recipe: Recipe
+    shards: Sequence[str]
+    val_shards: Sequence[str]
+    stats: Path | None
+    out_dir: Path
+    world: World
+    loader: LoaderOptions = LoaderOptions()
+    fresh: bool = False
+    tensorboard: bool = False
+    profile_steps: int = 0
+
+
+def stream_config(recipe: Recipe, run: RunConfig) -> StreamConfig:
+    """How the recipe's training shards are streamed to one of the processes."""
+    return StreamConfig(
+        batch_size=recipe.train.batch_size,
+        seed=recipe.train.seed,
+        crop=recipe.input.crop,
+        flip=recipe.input.flip,
+        rank=run.world.rank,
+        world_size=run.world.size,
+        pin_memory=run.world.device.type == "cuda",
+        threads=run.loader.threads,
+        child_process=run.loader.child_process,
+        quarantine=run.loader.quarantine,
+    )

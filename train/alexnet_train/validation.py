@@ -1,0 +1,31 @@
+"""Validation as a step of a run: after the epoch's checkpoint, and again where a run ended before its result."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from alexnet_network import Classifier, DeviceStats
+from alexnet_shards.shardset import ShardSet
+from alexnet_train.distributed import World
+from alexnet_train.evaluate import EvalConfig, evaluate
+from alexnet_train.recipe import Recipe
+
+
+class Validation:
+    """One-view errors on the validation shards; `quarantine` bad samples are left out of them."""
+
+    def __init__(self, shards: ShardSet, recipe: Recipe, world: World, quarantine: int) -> None:
+        self._shards, self._input = shards, recipe.input
+        size = recipe.train.validation_batch_size
+        self._how = EvalConfig(views=1, batch_size=size, world=world, quarantine=quarantine)
+
+    @property
+    def fingerprint(self) -> str:
+        """What names the content of the validation shards."""
+        return self._shards.fingerprint
+
+    def errors(self, network: nn.Module, stats: DeviceStats, between: Callable[[], None]) -> dict[str, float | None]:
+        """{"val_top1_error", "val_top5_error"} of `network`; `between` is called after each batch, in all processes."""
+        classifier = Classifier(model=network, stats=stats, input=self._input, classes=self._shards.classes)
+        result = evaluate([classifier], self._shards, self._how, lambda images: between())
+        return {"val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
