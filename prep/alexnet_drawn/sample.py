@@ -22,7 +22,6 @@ from alexnet_shards.processes import worker_pool
 FACTS_NAME = "sample.json"
 CHUNK_SHOTS = 16
 
-Progress = Callable[[int, int], None]
 Contents = Iterator[bytes]
 
 
@@ -71,7 +70,7 @@ class SampleFacts:
         return {**vars(self), "directory": str(self.directory)}
 
 
-def draw_source(request: SampleRequest, progress: Progress) -> SampleFacts:
+def draw_source(request: SampleRequest, progress: Callable[[int, int], None]) -> SampleFacts:
     """Draw the archives of `request` into its directory, and `sample.json` with what is in them.
 
     `progress(done, total)` is called as images are written. Every archive appears whole or not at all; the same
@@ -188,7 +187,7 @@ def _ahead(
 
 
 def _counted(
-    render: Callable[[Iterable[Shot]], Contents], progress: Progress, total: int
+    render: Callable[[Iterable[Shot]], Contents], progress: Callable[[int, int], None], total: int
 ) -> Callable[[Iterable[Shot]], Contents]:
     done = 0
 

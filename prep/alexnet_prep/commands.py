@@ -13,6 +13,7 @@ import click
 
 from alexnet_command.options import Group
 from alexnet_command.printing import say, show, show_json
+from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
 
 # alexnet_pixels.FILTERS, which would import a decoder.
@@ -45,10 +46,9 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     """Draw a small, learnable source in the exact layout of the official archives into DIR."""
     with loading():
         from alexnet_drawn import SampleRequest, draw_source
-        from alexnet_prep.progress import counting
     request = SampleRequest(directory=directory, workers=workers or available_cpus(), **options)
-    with counting("draw") as progress:
-        facts = draw_source(request, progress)
+    with Progress("draw", "images") as progress:
+        facts = draw_source(request, progress.at)
     images = ", ".join(f"{split} {count:,}" for split, count in facts.members.items())
     words = "there already" if facts.reused else "drawn"
     _result(as_json, facts.as_json(), [f"{directory}: ILSVRC-{request.edition} archives, {words}: {images} images"])
@@ -128,7 +128,8 @@ def shards(**options: Any) -> None:
     options["label_order"] = options.pop("labels")
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
     request = ShardsRequest(recipe=recipe, rules=_class_rules(options), **options)
-    reports = make_shards(request, RunProgress())
+    with Progress("shards", "images") as progress:
+        reports = make_shards(request, RunProgress(progress))
     for report in reports:
         for line in (account_line(report), *([] if as_json else report_lines(report))):
             say(line)
@@ -152,13 +153,12 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
     """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly."""
     with loading():
         from alexnet_prep import statistics
-        from alexnet_prep.progress import counting
         from alexnet_prep.report import deviation_line, statistics_facts, statistics_table
     chosen = (*patterns, *more) or ("shards/train-*.tar",)
     out = out or Path(chosen[0]).parent / "stats.npz"
     started = time.monotonic()
-    with counting("statistics") as progress:
-        stats = statistics.compute_stats(chosen, out, options["workers"] or available_cpus(), progress)
+    with Progress("statistics", "images") as progress:
+        stats = statistics.compute_stats(chosen, out, options["workers"] or available_cpus(), progress.at)
     rows = statistics.comparison(stats)
     facts = statistics_facts(stats, out, time.monotonic() - started) | {"published": rows[1:]}
     _result(options["as_json"], facts, [*statistics_table(rows), deviation_line(stats), f"written: {out}"])
@@ -190,21 +190,22 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
     with loading():
         from alexnet_prep.errors import RunError
         from alexnet_prep.pipeline import make_shards, repair_requests
-        from alexnet_prep.progress import RunProgress, counting
+        from alexnet_prep.progress import RunProgress
         from alexnet_prep.report import verify_table
         from alexnet_prep.verify import splits_in
         from alexnet_prep.verify import verify as verify_splits
     workers = options["workers"] or available_cpus()
     splits = splits_in(directory) if split == "all" else (split,)
-    with counting("verify") as progress:
-        report = verify_splits(directory, splits, workers, progress)
+    with Progress("verify", "shards") as progress:
+        report = verify_splits(directory, splits, workers, progress.at)
     if report.bad and repair:
         if source is None:
             raise click.UsageError("--repair needs --source, the folder with the archives")
-        for request in repair_requests(directory, splits, source, workers):
-            make_shards(request, RunProgress())
-        with counting("verify") as progress:
-            report = verify_splits(directory, splits, workers, progress)
+        with Progress("repair", "images") as progress:
+            for request in repair_requests(directory, splits, source, workers):
+                make_shards(request, RunProgress(progress))
+        with Progress("verify", "shards") as progress:
+            report = verify_splits(directory, splits, workers, progress.at)
     line = f"{directory}: {report.samples:,} samples in {report.shards:,} shards"
     lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]
     _result(options["as_json"], report.as_json(), lines)
@@ -228,11 +229,10 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
 def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
     """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
-        from alexnet_prep.progress import counting
         from alexnet_shards.adopt import index_shards, read_classes
     facts = read_classes(classes) if classes is not None else None
-    with counting("index") as progress:
-        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress, facts)
+    with Progress("index", "shards") as progress:
+        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress.at, facts)
     _result(options["as_json"], found.as_json(), found.lines())
 
 

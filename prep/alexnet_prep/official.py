@@ -17,8 +17,6 @@ MD5 = {
 }
 CHUNK_BYTES = 16 << 20
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSplit:
@@ -61,7 +59,7 @@ def known_differences(edition: str, split: str, members: int, converted: Mapping
     ]
 
 
-def check_md5(paths: Mapping[str, Path], progress: Progress) -> list[str]:
+def check_md5(paths: Mapping[str, Path], progress: Callable[[int, int], None]) -> list[str]:
     """Compare files with the published MD5 sums; a line a file: equal, or none published.
 
     `progress(done, total)` counts bytes. Raises SourceError for a file that differs.

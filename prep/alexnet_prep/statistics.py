@@ -20,8 +20,6 @@ from alexnet_shards.stats import Stats, save_stats
 
 SAMPLES_A_JOB = 512
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -49,7 +47,7 @@ PUBLISHED = (
 )
 
 
-def compute_stats(patterns: Sequence[str], out: Path, workers: int, progress: Progress) -> Stats:
+def compute_stats(patterns: Sequence[str], out: Path, workers: int, progress: Callable[[int, int], None]) -> Stats:
     """Compute the statistics of the shards that `patterns` name with `workers` processes and save them at `out`.
 
     `progress(done, total)` counts samples. The result is the same to the last bit for any number of workers. Raises

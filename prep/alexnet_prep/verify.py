@@ -15,7 +15,6 @@ from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manife
 from alexnet_shards.processes import worker_pool
 from alexnet_shards.scan import scan_shard
 
-Progress = Callable[[int, int], None]
 MANIFEST_SUFFIX = ".manifest.json"
 
 
@@ -51,7 +50,7 @@ def splits_in(directory: Path) -> tuple[str, ...]:
     return splits
 
 
-def verify(directory: Path, splits: Sequence[str], workers: int, progress: Progress) -> VerifyReport:
+def verify(directory: Path, splits: Sequence[str], workers: int, progress: Callable[[int, int], None]) -> VerifyReport:
     """Hash every shard of `splits`, check and decode every sample, with `workers` processes.
 
     `progress(done, total)` counts shards. Raises FormatError where a manifest or index itself cannot be used.

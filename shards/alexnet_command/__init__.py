@@ -5,4 +5,4 @@ from alexnet_command.printing import say, show  # a line to stderr, lines to std
 """
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
-__all__ = ["entry", "failures", "options", "printing", "signals", "tables", "units"]
+__all__ = ["entry", "failures", "options", "printing", "progress", "signals", "tables", "units"]

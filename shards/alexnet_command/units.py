@@ -16,11 +16,11 @@ def size_text(size_bytes: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as 0.42 s, 12 s, 3 min 20 s, 5 h 07 min or 6 d 04 h."""
+    """Seconds as 0.42 s, 1.5 s, 12 s, 3 min 20 s, 5 h 07 min or 6 d 04 h."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 9.95:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

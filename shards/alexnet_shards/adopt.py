@@ -20,7 +20,7 @@ from alexnet_shards.manifest import (
 )
 from alexnet_shards.parsing import Where, read_bounded
 from alexnet_shards.pattern import expand_patterns
-from alexnet_shards.scan import PassedOver, Progress, Scanned, check_labels, scan_shards
+from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labels, scan_shards
 from alexnet_shards.sets import SetFiles, find_sets, with_siblings
 
 MAX_CLASS_LIST_BYTES = 16 << 20
@@ -86,7 +86,7 @@ def index_shards(
     return replace(indexed, neighbours=neighbours)
 
 
-def counted(progress: Counted, total: int) -> Progress:
+def counted(progress: Counted, total: int) -> OnShard:
     """A scan's progress as counts."""
     done = iter(range(1, total + 1))
     return lambda _: progress(next(done), total)
@@ -96,7 +96,7 @@ def adopt_shards(
     files: SetFiles,
     paths: Sequence[Path],
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: OnShard | None = None,
     classes: Sequence[ClassFact] | None = None,
     optional: Collection[Path] = (),
 ) -> Indexed:
@@ -126,7 +126,7 @@ def write_set(files: SetFiles, manifest: Manifest, scanned: Scanned) -> Manifest
     return manifest
 
 
-def repair_index(files: SetFiles, workers: int = 1, progress: Progress | None = None) -> Scanned:
+def repair_index(files: SetFiles, workers: int = 1, progress: OnShard | None = None) -> Scanned:
     """Make the index of `files` again from the shards of its manifest, and touch nothing else.
 
     Raises FormatError where a shard is missing or its size or sha256 is not the manifest's.

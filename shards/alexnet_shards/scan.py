@@ -31,7 +31,7 @@ TOO_LARGE = f"image of over {MAX_IMAGE_BYTES >> 20} MiB"
 WITH_HOLES = "image with holes (make the tar again without --sparse)"
 REPEATED = "member that comes twice"
 
-Progress = Callable[[ShardFact], None]
+OnShard = Callable[[ShardFact], None]
 PassedOver = dict[str, tuple[int, str]]  # {kind: (count, name of the first)}
 
 
@@ -90,7 +90,7 @@ def scan_shard(path: Path, number: int = 0) -> ShardScan:
 
 
 def scan_shards(
-    paths: Sequence[Path], workers: int = 1, progress: Progress | None = None, optional: Collection[Path] = ()
+    paths: Sequence[Path], workers: int = 1, progress: OnShard | None = None, optional: Collection[Path] = ()
 ) -> Scanned:
     """Scan `paths` with `workers` processes, the shards numbered and the rows ordered as `paths` is.
 
@@ -114,7 +114,7 @@ def _scan_or_reason(path: Path, may_fail: bool) -> ShardScan | str:
         raise
 
 
-def _join(paths: Sequence[Path], scans: Iterable[ShardScan | str], progress: Progress | None) -> Scanned:
+def _join(paths: Sequence[Path], scans: Iterable[ShardScan | str], progress: OnShard | None) -> Scanned:
     rows, facts, passed_over, left_out = [np.empty(0, INDEX_DTYPE)], list[ShardFact](), PassedOver(), dict[Path, str]()
     for path, scan in zip(paths, scans, strict=True):
         if isinstance(scan, str):

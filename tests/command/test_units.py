@@ -16,7 +16,8 @@ def test_sizes(size: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0 s"), (0.421, "0.42 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"),
+    [(0.0, "0.00 s"), (1e-6, "0.00 s"), (0.996, "1.0 s"),
+     (0.421, "0.42 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"),
      (18420, "5 h 07 min"), (532800, "6 d 04 h"), (float("inf"), "unknown")],
 )  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
