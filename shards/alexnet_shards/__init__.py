@@ -21,6 +21,7 @@ __all__ = [
     "ShardSet",
     "Stats",
     "__version__",
+    "address",
     "adopt",
     "editions",
     "errors",

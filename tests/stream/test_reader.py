@@ -1,9 +1,14 @@
 """Reads at the right place with few open files, checks of bytes, and decoding that refuses what it must."""
 
+import errno
 import os
 import random
+import subprocess
+import sys
 import threading
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_stream.outcome import LocalTroubleError
 from alexnet_stream.reader import BadSampleError, LocalShards, ShardFiles, check_crc32, decode_into
 
 
@@ -31,6 +37,28 @@ class FewShards(LocalShards):
     @property
     def max_open(self) -> int:
         return 6
+
+
+class SlowShards(LocalShards):
+    """Shards of which the first takes long to open; counts the openings under way and those that were made."""
+
+    opening = threading.Event()
+    go_on = threading.Event()
+
+    def open(self, shard: int) -> int:
+        if shard == 0:
+            self.opening.set()
+            assert self.go_on.wait(60)
+        return super().open(shard)
+
+
+class FailingShards(LocalShards):
+    """Shards that the system refuses to open, by `number`."""
+
+    number = 0
+
+    def open(self, shard: int) -> int:
+        raise OSError(self.number, os.strerror(self.number), self.paths[shard])
 
 
 def open_descriptors(directory: Path) -> int:
@@ -62,6 +90,102 @@ def test_many_threads_few_files(tmp_path: Path, files: list[str]) -> None:
     assert 1 <= most[0] <= 6
     shards.close()
     assert open_descriptors(tmp_path) == 0
+
+
+def test_a_read_does_not_wait_for_another_shard_to_open(files: list[str]) -> None:
+    """One that is opened may be a download of minutes."""
+    shards = ShardFiles(SlowShards(tuple(files)))
+    with ThreadPoolExecutor(3) as pool:
+        slow = [pool.submit(shards.read, 0, 0, 1000) for _ in range(2)]
+        assert SlowShards.opening.wait(60)
+        for shard in range(1, 20):
+            assert shards.read(shard, 0, 1000) == Path(files[shard]).read_bytes()[:1000]
+        assert not any(future.done() for future in slow)
+        SlowShards.go_on.set()
+        assert {future.result() for future in slow} == {Path(files[0]).read_bytes()[:1000]}
+    shards.close()
+
+
+def test_whoever_holds_shards_does_not_wait_for_room(tmp_path: Path, files: list[str]) -> None:
+    """Twenty shards in one call, six places, four threads: some are left to be read alone, nobody waits for ever."""
+    shards = ShardFiles(FewShards(tuple(files)))
+    most, opened = [0], [0]
+
+    def work(seed: int) -> None:
+        for number in range(50):
+            chosen = random.Random(100 * seed + number).sample(range(20), 20)
+            with shards.held(chosen) as descriptors:
+                most[0] = max(most[0], open_descriptors(tmp_path))
+                for shard, descriptor in zip(chosen, descriptors, strict=True):
+                    if descriptor >= 0:
+                        opened[0] += 1
+                        assert os.pread(descriptor, 100, 0) == Path(files[shard]).read_bytes()[:100]
+            assert len(shards.read(chosen[0], 0, 100)) == 100
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert 1 <= most[0] <= 8  # a listing is not one moment: a closed file and its successor may both be in it
+    assert opened[0] >= 200
+    shards.close()
+    assert open_descriptors(tmp_path) == 0
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ESTALE, errno.EPERM])
+def test_the_environment_is_not_the_sample(files: list[str], number: int) -> None:
+    source = FailingShards(tuple(files))
+    object.__setattr__(source, "number", number)
+    shards = ShardFiles(source)
+    with shards.held([0, 1]) as descriptors:
+        assert descriptors == [-1, -1]
+    with pytest.raises(LocalTroubleError, match=rf"^{files[3]}: {os.strerror(number)}; [^\n]*$"):
+        shards.read(3, 0, 10)
+
+
+def test_files_that_nobody_reads_give_way(tmp_path: Path, files: list[str]) -> None:
+    """Where the table of open files is full of them, the next is opened nevertheless."""
+
+    class FullTable(LocalShards):
+        def open(self, shard: int) -> int:
+            if open_descriptors(tmp_path) >= 3:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), self.paths[shard])
+            return super().open(shard)
+
+    shards = ShardFiles(FullTable(tuple(files)))
+    for shard in range(20):
+        assert len(shards.read(shard, 0, 10)) == 10
+    shards.close()
+
+
+def test_a_file_that_its_server_has_replaced_is_opened_again(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, read = ShardFiles(LocalShards(tuple(files))), os.pread
+    assert len(shards.read(0, 0, 10)) == 10
+    stale = [errno.ESTALE]
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        if stale:
+            raise OSError(stale.pop(), "Stale file handle")
+        return read(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert shards.read(0, 0, 10) == Path(files[0]).read_bytes()[:10]
+    assert not stale
+    shards.close()
+
+
+def test_many_threads_and_few_open_files_replace_no_sample(tmp_path: Path, make_shards: Callable[..., str]) -> None:
+    """A process with 64 threads that may open 128 files, as `ulimit -n 128` has it: no sound sample is quarantined."""
+    pattern = make_shards(tmp_path / "set", (1,) * 96)
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))\n"
+        "from alexnet_stream import Stream, StreamConfig, open_shards\n"
+        "config = StreamConfig(batch_size=96, seed=0, threads=64, quarantine=96)\n"
+        "with Stream(open_shards([sys.argv[1]]), config) as stream:\n"
+        "    for _ in range(3):\n"
+        "        (batch,) = stream.epoch()\n"
+        "        assert sorted(batch.rows.tolist()) == list(range(96))\n"
+        "    assert stream.meters['quarantined'] == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", program, pattern], check=True, timeout=200)
 
 
 def test_short_and_missing(tmp_path: Path, files: list[str]) -> None:

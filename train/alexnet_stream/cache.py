@@ -16,150 +16,150 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self
-
-import fsspec
+from stat import S_ISREG
+from typing import BinaryIO
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.locks import locked
+from alexnet_shards.locks import LockHeldError, locked, locked_file, same_file
 from alexnet_shards.manifest import ShardFact
-from alexnet_shards.native import cache_home
+from alexnet_shards.shown import public_address
+from alexnet_stream.cacheconfig import CacheConfig, own_folder
+from alexnet_stream.outcome import LocalTroubleError
+from alexnet_stream.remotefile import RemoteFileError, RemoteFileMissingError, ShardSink, fetch
+from alexnet_stream.stop import Stop
 
 LOGGER = logging.getLogger(__name__)
-PIECE_BYTES = 8 << 20
 WAIT_FOR_ROOM_SECONDS = 0.05
+REMEMBERED_SECONDS = 60.0
 PART_SUFFIX = ".part"
 OWN_NAME = re.compile(r"([0-9a-f]{24})([0-9a-f]{8})-(.+)", re.DOTALL)
-GIB = 1 << 30
-MAX_GIB = 1 << 20
-OWN_FOLDER = "remote"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheConfig:
-    """How remote shards are kept and fetched: at most `max_bytes`, `retries` after a failed download.
-
-    `home` is a folder that others may use too; the cache's own folder is `remote` in it.
-    """
-
-    home: Path
-    max_bytes: int
-    retries: int = 4
-    first_wait_seconds: float = 1.0
-
-    @property
-    def shards(self) -> Path:
-        """The folder of the shards' copies."""
-        return self.home / OWN_FOLDER / "shards"
-
-    @property
-    def meta(self) -> Path:
-        """The folder of copies of the small files beside shards; they are not evicted."""
-        return self.home / OWN_FOLDER / "meta"
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """ALEXNET_CACHE (a directory; else the user's cache home) and ALEXNET_CACHE_GIB (else 64).
-
-        Raises AlexnetError where one of them cannot be used.
-        """
-        gib = os.environ.get("ALEXNET_CACHE_GIB") or "64"
-        try:
-            size = float(gib)
-        except ValueError:
-            size = math.nan
-        if not 0 < size <= MAX_GIB:
-            raise AlexnetError(f"ALEXNET_CACHE_GIB is {gib!r}; expected a number of GiB, above 0 and up to {MAX_GIB:,}")
-        return cls(home=_home_of_environment(), max_bytes=int(size * GIB))
-
-
-def _home_of_environment() -> Path:
-    named = os.environ.get("ALEXNET_CACHE")
-    if not named:
-        return cache_home()
-    try:
-        home = Path(named).expanduser().absolute()
-    except RuntimeError as error:
-        raise AlexnetError(f"ALEXNET_CACHE is {named!r}: {error}; name a folder by its whole path") from error
-    if home.exists() and not home.is_dir():
-        raise AlexnetError(
-            f"ALEXNET_CACHE is {named!r}, which is no folder; name a folder, it is made where it is missing"
-        )
-    return home
-
-
-def own_folder(config: CacheConfig, folder: Path) -> Path:
-    """`folder` of the cache, made where it is missing, for this user alone.
-
-    Raises AlexnetError where it cannot be made, or is a link: whoever laid it may lead what is written to other files.
-    """
-    for path in (config.home, config.home / OWN_FOLDER, folder):
-        if path.is_symlink():
-            raise AlexnetError(f"{path}: a link; the cache is kept in a real folder: name it in ALEXNET_CACHE")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise AlexnetError(
-            f"{folder}: the cache cannot be made there ({error.strerror}); name a writable folder in ALEXNET_CACHE"
-        ) from error
-    return folder
+HASH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardCache:
-    """The cache as one process uses it; safe for threads."""
+    """The cache as one process uses it; safe for threads, picklable.
+
+    A `stop` ends every wait: for a transfer, between its tries, for another's transfer, for room.
+    """
 
     config: CacheConfig
+    _failed: dict[str, tuple[float, RemoteFileError]] = field(default_factory=dict, repr=False)
+    _replaced: dict[str, int] = field(default_factory=dict, repr=False)
+    _sound: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
-    def open(self, url: str, fact: ShardFact) -> int:
-        """A descriptor of the local copy of the shard at `url`, fetched first if need be; raises as `fetch` does."""
+    def open(self, url: str, fact: ShardFact, stop: Stop | None = None) -> int:
+        """A descriptor of the local copy of the shard at `url`, fetched first if need be; raises as `fetch` does.
+
+        A copy that is not as it was left after its download is replaced, once.
+        """
         while True:
             path = self.path_of(url, fact)
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
-                self.fetch(url, fact)
+                self.fetch(url, fact, stop)
                 continue
-            _touch(path)
-            return descriptor
+            damaged = self._damaged(descriptor, path, fact)
+            if not damaged:
+                _touch(path)
+                return descriptor
+            inode = os.fstat(descriptor).st_ino
+            os.close(descriptor)
+            self._replace(url, fact, stop, inode)
+
+    def repair(self, url: str, fact: ShardFact, stop: Stop | None = None) -> bool:
+        """Read the local copy of a shard, in which a sample is bad, as a whole; True if the copy was and is replaced."""
+        descriptor = self.open(url, fact, stop)
+        try:
+            inode, known = os.fstat(descriptor).st_ino, self.path_of(url, fact).name
+            if (known, inode) in self._sound:
+                return False
+            if _sha256_of(descriptor) == fact.sha256:
+                self._sound.add((known, inode))
+                return False
+        finally:
+            os.close(descriptor)
+        self._replace(url, fact, stop, inode)
+        return True
 
     def path_of(self, url: str, fact: ShardFact) -> Path:
         """Where the shard's copy lies or will lie; its name changes with its content."""
         digits = hashlib.sha256(f"{url}\n{fact.sha256}".encode()).hexdigest()[:24]
         return self.config.shards / f"{digits}{_check_digits(digits, fact.name)}-{fact.name}"
 
-    def fetch(self, url: str, fact: ShardFact) -> Path:
+    def fetch(self, url: str, fact: ShardFact, stop: Stop | None = None, damaged_inode: int = 0) -> Path:
         """Have the shard at `url` in the cache; waits where another thread or process fetches it.
 
-        Raises AlexnetError where it cannot be fetched, is not what `fact` says, or is larger than the cache.
+        A copy that is `damaged_inode` is replaced. Raises RemoteFileError where it cannot be fetched or is not what
+        `fact` says, for all threads that ask within a minute by the tries of one; LocalTroubleError where it cannot be
+        kept; AlexnetError where it is larger than the cache.
         """
-        path = self.path_of(url, fact)
+        path, stop = self.path_of(url, fact), stop or Stop()
         own_folder(self.config, path.parent)
         part_path = path.with_name(path.name + PART_SUFFIX)
-        with _locked_part(part_path) as part:
+        with _locked_part(part_path, stop) as part:
             try:
-                if not _touch(path):
-                    self._reserve(part, fact, url)
-                    self._download(part, url, fact)
-                    with locked(path.parent):  # or who lists the directory meanwhile may see neither name
-                        part_path.replace(path)
+                if _inode(path) not in (0, damaged_inode):
+                    _touch(path)
+                    return path
+                self._check_failed(path.name)
+                self._reserve(part, fact, url, stop)
+                self._download(part, path, url, fact, stop)
+                with locked(path.parent):  # or who lists the directory meanwhile may see neither name
+                    part_path.replace(path)
             finally:
-                if _same_file(part, part_path):
+                if same_file(part, part_path):
                     part_path.unlink()
         return path
 
-    def _reserve(self, part: BinaryIO, fact: ShardFact, url: str) -> None:
+    def _damaged(self, descriptor: int, path: Path, fact: ShardFact) -> bool:
+        """Whether an open copy is not what the cache left there."""
+        stat = os.fstat(descriptor)
+        if stat.st_size != fact.bytes or abs(stat.st_mtime - _stamp_seconds(fact)) > 2:  # FAT keeps even seconds
+            return True
+        if not self.config.verify or (path.name, stat.st_ino) in self._sound:
+            return False
+        if _sha256_of(descriptor) != fact.sha256:
+            return True
+        self._sound.add((path.name, stat.st_ino))
+        return False
+
+    def _replace(self, url: str, fact: ShardFact, stop: Stop | None, inode: int) -> None:
+        path = self.path_of(url, fact)
+        if self._replaced.get(path.name, inode) != inode:
+            raise LocalTroubleError(
+                f"{path}: this copy has changed again after it was replaced; "
+                "check the disk, and whether another program writes there"
+            )
+        if path.name not in self._replaced:
+            LOGGER.warning(
+                "%s: the local copy of %s has changed since its download and is fetched again (%d replaced so far)",
+                path,
+                public_address(url),
+                len(self._replaced) + 1,
+            )
+        self._replaced[path.name] = inode
+        self.fetch(url, fact, stop, inode)
+
+    def _check_failed(self, name: str) -> None:
+        """Raise what the tries of another thread have just ended with."""
+        when, failure = self._failed.get(name, (-math.inf, None))
+        if failure is not None and time.monotonic() - when < REMEMBERED_SECONDS:
+            raise type(failure)(str(failure)) from failure
+
+    def _reserve(self, part: BinaryIO, fact: ShardFact, url: str, stop: Stop) -> None:
         """Take the room of a shard; where other downloads have it, wait until they end and can be evicted."""
         if fact.bytes > self.config.max_bytes:
             raise AlexnetError(
-                f"{url}: {fact.bytes} bytes do not fit the cache {self.config.home} of "
+                f"{public_address(url)}: {fact.bytes} bytes do not fit the cache {self.config.home} of "
                 f"{self.config.max_bytes} bytes; raise ALEXNET_CACHE_GIB"
             )
         while not self._take_room(part, fact.bytes):
-            time.sleep(WAIT_FOR_ROOM_SECONDS)
+            stop.sleep(WAIT_FOR_ROOM_SECONDS)
 
     def _take_room(self, part: BinaryIO, size: int) -> bool:
         """Make room, oldest use first, and take it by giving the part file its final size."""
@@ -176,104 +176,71 @@ class ShardCache:
                 part.truncate(size)
             return room >= size
 
-    def _download(self, part: BinaryIO, url: str, fact: ShardFact) -> None:
-        wait_seconds = self.config.first_wait_seconds
-        for attempt in range(self.config.retries + 1):
-            try:
-                found = _copy(url, part, fact.bytes)
-            except (FileNotFoundError, PermissionError) as error:
-                problem = f"{type(error).__name__}: {error}".splitlines()[0]
-                raise AlexnetError(f"{url}: {problem}; check the address and its access") from error
-            except transient_errors() as error:
-                problem = f"{type(error).__name__}: {error}".splitlines()[0]
-            else:
-                if found == (fact.bytes, fact.sha256):
-                    os.fsync(part.fileno())
-                    return
-                problem = f"{found[0]} bytes, sha256 {found[1][:12]}; expected {fact.bytes}, {fact.sha256[:12]}"
-            if attempt < self.config.retries:
-                LOGGER.warning("%s: %s; again in %.0f s", url, problem, wait_seconds)
-                time.sleep(wait_seconds)
-                wait_seconds *= 2
-        raise AlexnetError(
-            f"{url}: {problem} after {self.config.retries + 1} downloads; check the store and the network"
-        )
+    def _download(self, part: BinaryIO, path: Path, url: str, fact: ShardFact, stop: Stop) -> None:
+        """Fill the part file, which keeps its size whatever comes: that is the room it has taken."""
+        sink = ShardSink(part, path, (fact.bytes, fact.sha256))
+        try:
+            fetch(url, sink, self.config.patience, stop)
+        except RemoteFileMissingError as error:
+            raise RemoteFileMissingError(f"{error}; upload it, or name shards that are there", error.hidden) from error
+        except RemoteFileError as error:
+            self._failed[path.name] = (time.monotonic(), error)
+            raise
+        self._failed.pop(path.name, None)
+        try:
+            os.fsync(part.fileno())
+            os.utime(part.fileno(), (time.time(), _stamp_seconds(fact)))
+        except OSError as error:
+            raise sink.local_trouble(error) from error
 
 
-def _copy(url: str, part: BinaryIO, expected_bytes: int) -> tuple[int, str]:
-    """Copy `url` over the part file, piece by piece, and stop where it is too long; returns (bytes, sha256 in hex).
+def _stamp_seconds(fact: ShardFact) -> int:
+    """The time of change that a copy gets, an even second of 2001 to 2035 that its content names.
 
-    The part file keeps its size, whatever comes: that is the room it has taken.
+    Whoever writes to the copy changes it.
     """
-    digest, size = hashlib.sha256(), 0
-    part.seek(0)
-    with open_url(url) as source:
-        while piece := source.read(PIECE_BYTES):
-            digest.update(piece)
-            size += len(piece)
-            if size > expected_bytes:
-                break
-            part.write(piece)
-    part.flush()
-    return size, digest.hexdigest()
+    return 1_000_000_000 + 2 * (int(fact.sha256[:7] or "0", 16) if _is_hex(fact.sha256[:7]) else 0)
 
 
-def open_url(url: str) -> Any:
-    """Open `url` for reading from its beginning to its end; raises AlexnetError for a protocol that is not installed."""
-    filesystem, path = filesystem_of(url)
-    # Web servers need not support ranges, so one request streams; object stores are read by large ranges.
-    options = {"block_size": 0} if url.startswith(("http://", "https://")) else {"cache_type": "none"}
-    return filesystem.open(path, "rb", **options)
+def _is_hex(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]+", text) is not None
 
 
-def filesystem_of(url: str) -> tuple[Any, str]:
-    """fsspec's file system of `url` and the path there."""
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise AlexnetError(f"{url}: {error}; install what reads this address, as s3fs or gcsfs") from error
-    return filesystem, path
-
-
-def transient_errors() -> tuple[type[Exception], ...]:
-    """What a network raises on a bad day, by the libraries that are installed."""
-    errors: list[type[Exception]] = [OSError, EOFError]
-    with suppress(ImportError):
-        from aiohttp import ClientError
-
-        errors.append(ClientError)
-    with suppress(ImportError):
-        from botocore.exceptions import BotoCoreError
-        from botocore.exceptions import ClientError as ServiceError
-
-        errors += [BotoCoreError, ServiceError]
-    return tuple(errors)
+def _sha256_of(descriptor: int) -> str:
+    digest, place = hashlib.sha256(), 0
+    while piece := os.pread(descriptor, HASH_BYTES, place):
+        digest.update(piece)
+        place += len(piece)
+    return digest.hexdigest()
 
 
 @contextmanager
-def _locked_part(path: Path) -> Iterator[BinaryIO]:
+def _locked_part(path: Path, stop: Stop) -> Iterator[BinaryIO]:
     """The part file, open and locked; waits for the lock."""
-    while True:
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b") as part:
-            fcntl.flock(part, fcntl.LOCK_EX)
-            # Whoever held the lock before may have renamed or removed the file: then this lock is of no use.
-            if _same_file(part, path):
-                yield part
-                return
+    with ExitStack() as stack:
+        while True:
+            try:
+                part = stack.enter_context(locked_file(path, wait=False))
+            except LockHeldError:
+                stop.sleep(WAIT_FOR_ROOM_SECONDS)
+            else:
+                break
+        yield part
 
 
-def _same_file(part: BinaryIO, path: Path) -> bool:
+def _inode(path: Path) -> int:
+    """The inode of a copy, 0 where there is none."""
     with suppress(FileNotFoundError):
-        return os.fstat(part.fileno()).st_ino == path.stat().st_ino
-    return False
+        stat = path.lstat()
+        return stat.st_ino if S_ISREG(stat.st_mode) else 0
+    return 0
 
 
-def _touch(path: Path) -> bool:
-    """Note the use of a cached file, so that it is evicted late; False where it is not there."""
-    with suppress(FileNotFoundError):
-        os.utime(path)
-        return True
-    return False
+def _touch(path: Path) -> None:
+    """Note the use of a copy, so that it is evicted late: by its time of access, as that of change is its stamp."""
+    # Another user's copy cannot be touched, and one that was just evicted need not be.
+    with suppress(OSError):
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 @dataclass(frozen=True, order=True)
@@ -302,7 +269,7 @@ def _own_files(directory: Path) -> Iterator[_CachedFile]:
         with suppress(FileNotFoundError):  # renamed or removed meanwhile
             if _is_own(path.name) and path.is_file() and not path.is_symlink():
                 stat = path.stat()
-                yield _CachedFile(stat.st_mtime_ns, stat.st_size, stat.st_ino, path)
+                yield _CachedFile(stat.st_atime_ns, stat.st_size, stat.st_ino, path)
 
 
 def _remove(path: Path) -> bool:
@@ -312,7 +279,7 @@ def _remove(path: Path) -> bool:
         return True
     with suppress(FileNotFoundError, BlockingIOError), path.open("r+b") as part:
         fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _same_file(part, path):
+        if same_file(part, path):
             path.unlink()
         return True
     return False

@@ -22,6 +22,8 @@ import numpy as np
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, Slots, ThreadLoader
+from alexnet_stream.reader import raise_open_files
+from alexnet_stream.stop import POLL_SECONDS, Stop
 
 
 class ChildLoader:
@@ -46,6 +48,7 @@ class ChildLoader:
             theirs.close()
         self._connection = ours
         self._under_way: set[int] = set()
+        self._stop, self._told_to_stop = config.stop, False
         self._send(config)
 
     @property
@@ -63,6 +66,8 @@ class ChildLoader:
         while True:
             report: JobReport | AlexnetError
             try:
+                while not self._connection.poll(POLL_SECONDS):
+                    self._pass_on_stop()
                 ended, report = self._connection.recv()
             except (EOFError, OSError) as error:
                 raise self._death() from error
@@ -84,6 +89,12 @@ class ChildLoader:
         self._connection.close()
         self._process.kill()
         self._process.wait()
+
+    def _pass_on_stop(self) -> None:
+        """Tell the child, once, that its waits are to end. Not in a signal handler, which may interrupt a message."""
+        if self._stop.requested and not self._told_to_stop:
+            self._told_to_stop = True
+            self._send(None)
 
     def _send(self, message: object) -> None:
         try:
@@ -115,10 +126,15 @@ def _watch(parent: int) -> None:
     os._exit(0)
 
 
-def _receive(connection: Connection, loader: ThreadLoader, submitted: "queue.SimpleQueue[int]") -> None:
+def _receive(connection: Connection, loader: ThreadLoader, submitted: "queue.SimpleQueue[int]", stop: Stop) -> None:
+    """Begin the jobs that come; None asks for the end of all waits."""
     try:
         while True:
-            slot, job = connection.recv()
+            message = connection.recv()
+            if message is None:
+                stop.request()
+                continue
+            slot, job = message
             loader.submit(slot, job)
             submitted.put(slot)
     except (EOFError, OSError):
@@ -141,9 +157,10 @@ def main(arguments: Sequence[str]) -> None:
         config: LoaderConfig = connection.recv()
     except (EOFError, OSError):
         return
+    raise_open_files()
     loader = ThreadLoader(config, _map_slots(descriptor, config))
     submitted: queue.SimpleQueue[int] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, loader, submitted), daemon=True).start()
+    threading.Thread(target=_receive, args=(connection, loader, submitted, config.stop), daemon=True).start()
     while True:
         slot = submitted.get()
         try:

@@ -13,8 +13,9 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.loader import Job, SampleLoader
-from alexnet_stream.reader import LocalShards
-from alexnet_stream.remote import RemoteShardSet, open_shards
+from alexnet_stream.prefetch import source_of
+from alexnet_stream.remote import open_shards
+from alexnet_stream.stop import Stop
 
 Transform = Callable[[Any], Any]
 
@@ -84,9 +85,7 @@ class ShardDataset(Dataset[tuple[Any, int]]):
     def _samples(self) -> SampleLoader:
         """This process's reader: one that was made before a fork has the locks and threads of another process."""
         if self._loader is None or self._loader[0] != os.getpid():
-            shards = self.shards
-            source = shards.source if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
-            self._loader = os.getpid(), SampleLoader(source, self._check_crc)
+            self._loader = os.getpid(), SampleLoader(source_of(self.shards, Stop()), self._check_crc)
         return self._loader[1]
 
     def _out(self, image_hwc: npt.NDArray[np.uint8]) -> Any:

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from alexnet_shards.geometry import CROP_PX, IMAGE_PX
 from alexnet_shards.index import IndexRows
 from alexnet_stream.crops import load_crops
 from alexnet_stream.reader import BadSampleError, ShardFiles, ShardSource, check_crc32, decode_into
+from alexnet_stream.stop import Stop
 
 CHUNK_SAMPLES = 16
 
@@ -28,6 +29,7 @@ class LoaderConfig:
     slot_shape: tuple[int, int, int, int]
     threads: int
     check_crc: bool
+    stop: Stop = field(default_factory=Stop)  # the source's
 
     @property
     def ring_bytes(self) -> int:
@@ -57,7 +59,7 @@ class SampleLoader:
     """Loads single samples into given arrays; safe to call from many threads."""
 
     def __init__(self, source: ShardSource, check_crc: bool) -> None:
-        self._files = ShardFiles(source)
+        self._source, self._files = source, ShardFiles(source)
         self._check_crc = check_crc
         self._crops = load_crops()
         self._local = threading.local()
@@ -90,25 +92,39 @@ class SampleLoader:
         failures = []
         # Plain numbers, taken out of the arrays at once: this loop's own time is spent under the interpreter lock.
         rows, tops_px, lefts_px = job.rows[places].tolist(), *_crop_lists(job, places)
-        whole_hwc = self._whole_image()
-        for number, (place, (shard, offset, size, _, crc32)) in enumerate(zip(places.tolist(), rows, strict=True)):
-            started = read = time.perf_counter()
-            try:
-                jpeg = self._files.read(shard, offset, size)
-                if self._check_crc:
-                    check_crc32(jpeg, crc32)
-                read = time.perf_counter()
-                if tops_px:
-                    decode_into(jpeg, whole_hwc)
-                    top_px, left_px = tops_px[number], lefts_px[number]
-                    images_nhwc[place] = whole_hwc[top_px : top_px + CROP_PX, left_px : left_px + CROP_PX]
+        for number, (place, row) in enumerate(zip(places.tolist(), rows, strict=True)):
+            crop_px = (tops_px[number], lefts_px[number]) if tops_px else None
+            for again in (True, False):
+                try:
+                    seconds = self._load_one(row, crop_px, images_nhwc[place])
+                except BadSampleError as error:
+                    if again and self._source.repair(row[0]):
+                        self._files.forget(row[0])
+                        continue
+                    failures.append((place, str(error)))
                 else:
-                    decode_into(jpeg, images_nhwc[place])
-            except BadSampleError as error:
-                failures.append((place, str(error)))
-            read_seconds += read - started
-            decode_seconds += time.perf_counter() - read
+                    read_seconds += seconds[0]
+                    decode_seconds += seconds[1]
+                break
         return JobReport(read_seconds=read_seconds, decode_seconds=decode_seconds, failures=tuple(failures))
+
+    def _load_one(
+        self, row: tuple[int, ...], crop_px: tuple[int, int] | None, image_hwc: npt.NDArray[np.uint8]
+    ) -> tuple[float, float]:
+        """Load the sample of an index row, cropped at (top, left) if given; the seconds of reading and decoding."""
+        shard, offset, size, _, crc32 = row
+        started = time.perf_counter()
+        jpeg = self._files.read(shard, offset, size)
+        if self._check_crc:
+            check_crc32(jpeg, crc32)
+        read = time.perf_counter()
+        if crop_px is None:
+            decode_into(jpeg, image_hwc)
+        else:
+            whole_hwc, (top_px, left_px) = self._whole_image(), crop_px
+            decode_into(jpeg, whole_hwc)
+            image_hwc[:] = whole_hwc[top_px : top_px + CROP_PX, left_px : left_px + CROP_PX]
+        return read - started, time.perf_counter() - read
 
     def _whole_image(self) -> npt.NDArray[np.uint8]:
         """This thread's own (256, 256, 3) buffer, from which crops are taken."""

@@ -21,9 +21,11 @@ from alexnet_stream.child import ChildLoader
 from alexnet_stream.device import PinnedRing, on_device
 from alexnet_stream.epoch import EpochTable, Windows, epoch_table
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
+from alexnet_stream.prefetch import prefetcher, source_of
 from alexnet_stream.quarantine import LoadedPart, Quarantine
-from alexnet_stream.reader import LocalShards
-from alexnet_stream.remote import RemoteShardSet, prefetcher
+from alexnet_stream.reader import raise_open_files
+from alexnet_stream.remote import RemoteShards
+from alexnet_stream.stop import Stop
 
 __all__ = ["Batch", "Stream", "StreamConfig"]
 
@@ -87,9 +89,16 @@ def default_threads() -> int:
 
 
 class Stream:
-    """Batches of a ShardSet, epoch after epoch, with exact resume; a context manager that owns threads and buffers."""
+    """Batches of a ShardSet, epoch after epoch, with exact resume; a context manager that owns threads and buffers.
 
-    def __init__(self, shards: ShardSet, config: StreamConfig) -> None:
+    To end a run at a signal while a download stalls, have the handler call `stop()`, or request the Stop that was given
+    (one may serve several streams): within a second the epoch's iterator raises StoppedError, unless it can go on with
+    what is on this machine, which it does. `state_dict` then is the place after the last batch that was taken, so that
+    a checkpoint can be saved. Every wait for the network ends so, for whoever may have begun it: the prefetcher, a
+    thread of the loader or of its child process, the quarantine.
+    """
+
+    def __init__(self, shards: ShardSet, config: StreamConfig, stop: Stop | None = None) -> None:
         """Raises AlexnetError where the shards give no batch."""
         self._shards, self._config = shards, config
         self._epoch = self._position = self._run = self._slot = 0
@@ -103,16 +112,19 @@ class Stream:
         cropped = config.crop != "none"
         height_px = CROP_PX if cropped else IMAGE_PX
         largest_part = -(-config.batch_size // config.world_size)
-        source = shards.source if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
-        by_default = config.order == "auto" and isinstance(shards, RemoteShardSet)
+        raise_open_files()
+        self._stop = Stop(stop)
+        source = source_of(shards, self._stop)
+        by_default = config.order == "auto" and isinstance(source, RemoteShards)
         self._by_windows = config.order == "window" or by_default
-        self._prefetch = prefetcher(shards, config.window_shards if self._by_windows or not config.shuffle else None)
+        self._prefetch = prefetcher(source, config.window_shards if self._by_windows or not config.shuffle else None)
         loader_config = LoaderConfig(
             source=source,
             num_slots=JOBS_AHEAD + 1,
             slot_shape=(largest_part, height_px, height_px, 3),
             threads=config.threads or default_threads(),
             check_crc=config.check_crc,
+            stop=self._stop,
         )
         self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
         self._ring = PinnedRing(self._loader.slots, config.pin_memory)
@@ -130,10 +142,15 @@ class Stream:
     def close(self) -> None:
         """End threads or child and close the shards; the buffers of batches at hand stay valid."""
         self._run += 1
+        self._stop.request()
         self._prefetch.close()
         self._loader.close()
         self._samples.close()
         self._ring.close()
+
+    def stop(self) -> None:
+        """End every wait for the network, now and later; safe in signal handlers and from any thread."""
+        self._stop.request()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -168,7 +185,7 @@ class Stream:
         """The rest of the current epoch, on `device`; then the stream stands at the start of the next.
 
         For a CUDA device each batch is copied while the one before is in use. Raises AlexnetError for a bad sample, as
-        the quarantine allows, and for a loader process that has died.
+        the quarantine allows, and for a loader process that has died; StoppedError after `stop`.
         """
         self._run += 1
         run, epoch = self._run, self._epoch

@@ -8,8 +8,9 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of
 from alexnet_shards.shardset import ShardSet, check_stats
+from alexnet_shards.shown import public_address
 from alexnet_shards.stats import Stats, load_stats
-from alexnet_stream import RemoteFileMissingError, file_beside, open_shards, open_split
+from alexnet_stream import RemoteFileMissingError, SplitMissingError, file_beside, open_shards, split_beside
 from alexnet_train.recipe import Recipe
 
 STATS_NAME = "stats.npz"
@@ -37,9 +38,8 @@ def open_run_data(
     labels are private, or the statistics are of other shards.
     """
     train = open_shards(shards)
-    directory = train.paths[0].rpartition("/")[0] or "."
-    val = open_shards(val_shards) if val_shards else _val_beside(directory, say)
-    stats_path = stats or _stats_beside(directory)
+    val = open_shards(val_shards) if val_shards else _val_beside(train, say)
+    stats_path = stats or _stats_beside(train)
     found = load_stats(stats_path)
     check_stats(found, train, stats_path)
     for part in (train, val):
@@ -53,10 +53,15 @@ def open_run_data(
     return RunData(train=train, val=val, stats=found)
 
 
-def _val_beside(directory: str, say: Callable[[str], None]) -> ShardSet | None:
-    """The validation shards beside the training shards; None, and a line that says why, where there are none."""
-    where = f"no validation set, so errors are of training images alone: {directory}"
+def _val_beside(train: ShardSet, say: Callable[[str], None]) -> ShardSet | None:
+    """The validation shards beside the training shards; None, and a line that says why, where there are none.
+
+    None of a store is one that says so: where it cannot be asked, that is an error.
+    """
+    begin = "no validation set, so errors are of training images alone"
+    directory = train.paths[0].rpartition("/")[0] or "."
     if "://" not in directory:
+        where = f"{begin}: {directory}"
         tars, manifest = shards_of(Path(directory), VAL_SPLIT), manifest_path(Path(directory), VAL_SPLIT)
         if (Path(directory) / BUILD_DIRECTORY / VAL_SPLIT).exists() and not manifest.exists():
             say(f"{where} holds an unfinished {VAL_SPLIT} split; run alexnet-prep there again to finish it")
@@ -64,11 +69,13 @@ def _val_beside(directory: str, say: Callable[[str], None]) -> ShardSet | None:
         if manifest.exists() and not tars:
             say(f"{where} holds {manifest.name} but none of its shards")
             return None
-    found = open_split(directory, VAL_SPLIT)
-    if found is None:
-        say(f"{where} holds no {VAL_SPLIT}-*.tar; name others with --val-shards")
-    elif found.num_samples == 0:
-        say(f"{where} holds a {VAL_SPLIT} split without samples")
+    try:
+        found = split_beside(train, VAL_SPLIT)
+    except SplitMissingError as error:
+        say(f"{begin}: {error}; name others with --val-shards")
+        return None
+    if found.num_samples == 0:
+        say(f"{begin}: {public_address(directory)} holds a {VAL_SPLIT} split without samples")
         return None
     return found
 
@@ -82,17 +89,19 @@ def check_plateau(recipe: Recipe, data: RunData) -> None:
         )
 
 
-def _stats_beside(directory: str) -> Path:
+def _stats_beside(train: ShardSet) -> Path:
+    why = ""
     try:
-        path = file_beside(directory, STATS_NAME)
-    except RemoteFileMissingError:
-        path = None
-    if path is None or not path.exists():
-        raise AlexnetError(
-            f"{directory}/{STATS_NAME}: no statistics beside the training shards; give --stats FILE, or make them there "
-            "with alexnet-prep compute-stats"
-        )
-    return path
+        path = file_beside(train, STATS_NAME)
+        if path.exists():
+            return path
+    except RemoteFileMissingError as error:
+        why = f" ({error})"
+    folder = train.paths[0].partition("?")[0].rpartition("/")[0] or "."
+    raise AlexnetError(
+        f"{folder}/{STATS_NAME}: no statistics beside the training shards{why}; give --stats FILE, or make them there "
+        "with alexnet-prep compute-stats"
+    )
 
 
 def with_classes(recipe: Recipe, train: ShardSet) -> Recipe:

@@ -1,0 +1,44 @@
+"""A stop ends sleeps, of all that share it, and crosses to other processes as it is."""
+
+import pickle
+import threading
+import time
+
+import pytest
+
+from alexnet_stream.stop import Stop, StoppedError
+
+
+def test_sleeps_end() -> None:
+    parent = Stop()
+    child, ended = Stop(parent), []
+
+    def sleep() -> None:
+        with pytest.raises(StoppedError):
+            child.sleep(300)
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    asked = time.monotonic()
+    parent.request()
+    thread.join(60)
+    assert ended[0] - asked < 1
+    with pytest.raises(StoppedError):
+        child.check()
+
+
+def test_a_child_does_not_stop_its_parent() -> None:
+    parent = Stop()
+    Stop(parent).request()
+    assert not parent.requested
+    parent.sleep(0.01)
+
+
+def test_copies_keep_what_was_asked() -> None:
+    stop = Stop(Stop())
+    first, second = pickle.loads(pickle.dumps((stop, stop)))
+    assert not first.requested
+    first.request()
+    assert second.requested
+    assert not stop.requested

@@ -1,0 +1,34 @@
+"""Files of whatever fsspec reads, by the memory that it offers as a store."""
+
+import fsspec
+import pytest
+
+from alexnet_shards.errors import AlexnetError
+from alexnet_stream.outcome import Head, MissingError
+from alexnet_stream.store import store_answer, store_glob, store_size
+
+
+@pytest.fixture
+def url() -> str:
+    fsspec.filesystem("memory").pipe_file("/set/a-000.tar", b"0123456789")
+    return "memory://set/a-000.tar"
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_bytes_from_a_place_on(url: str, start: int) -> None:
+    head, *pieces = store_answer(url, start)
+    assert isinstance(head, Head)
+    assert (head.size, head.start) == (10, start)
+    assert b"".join(piece for piece in pieces if isinstance(piece, bytes)) == b"0123456789"[start:]
+
+
+def test_sizes_and_globs(url: str) -> None:
+    assert store_size(url) == 10
+    assert store_glob("memory://set/a-*.tar") == ["memory:///set/a-000.tar"]
+    with pytest.raises(MissingError):
+        store_size("memory://set/b.tar")
+
+
+def test_a_protocol_that_is_not_installed() -> None:
+    with pytest.raises(AlexnetError, match="^nothing://x/a.tar: .*; install what reads this address"):
+        store_size("nothing://x/a.tar")
