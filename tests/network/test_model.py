@@ -195,6 +195,20 @@ def test_dropout_is_the_originals() -> None:
     assert torch.equal(Dropout(0.5, "train").eval()(x), x)
 
 
+@pytest.mark.parametrize("scaled_in", ["test", "train"])
+def test_masks_of_some_places_are_rows_of_the_whole_batchs(scaled_in: str) -> None:
+    x = torch.randn(12, 300, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    whole = Dropout(0.5, scaled_in)(x)
+    part = Dropout(0.5, scaled_in)
+    part.batch_size = 12
+    for places in (range(12), range(4), range(4, 9), range(11, 12)):
+        part.places = torch.tensor(places)
+        torch.manual_seed(0)
+        assert torch.equal(part(x[places]), whole[places])
+    assert torch.equal(part.eval()(x), Dropout(0.5, scaled_in).eval()(x))
+
+
 def test_dropout_at_outputs_or_inputs() -> None:
     x = 60 * torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     seen: dict[str, list[tuple[int, ...]]] = {}

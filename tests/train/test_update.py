@@ -61,7 +61,7 @@ def test_gradients_of_parts_add_up(size: int) -> None:
     for loss, other in zip(losses, expected, strict=True):
         torch.testing.assert_close(loss, other, rtol=1e-4, atol=1e-5)
     for name, tensor in expected_weights.items():
-        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-6, msg=name)
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
 
 
 def test_parts_of_a_batch_are_all_of_it() -> None:
@@ -127,10 +127,29 @@ def test_the_average_starts_at_the_first_update() -> None:
     assert plain.evaluated is plain.model
 
 
-def test_dropout_masks_are_a_function_of_seed_step_and_rank() -> None:
+def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
     draws = []
-    for place in ((0, 1, 0), (0, 2, 0), (1, 1, 0), (0, 1, 1), (0, 1, 0)):
+    for place in ((0, 1), (0, 2), (1, 1), (0, 1)):
         seed_dropout(*place)
         draws.append(torch.rand(1000))
-    assert torch.equal(draws[0], draws[4])
-    assert not any(torch.equal(draws[0], other) for other in draws[1:4])
+    assert torch.equal(draws[0], draws[3])
+    assert not any(torch.equal(draws[0], other) for other in draws[1:3])
+
+
+def test_masks_of_one_process_are_those_of_earlier_versions() -> None:
+    """They drew from a seed of (seed, step, rank), so that a run of one process goes on as it began."""
+    seed_dropout(3, 5)
+    found = torch.rand(100)
+    torch.manual_seed(int(np.random.SeedSequence([3, 5, 0]).generate_state(1, np.uint64)[0]))
+    assert torch.equal(found, torch.rand(100))
+
+
+@pytest.mark.parametrize("dropout_at", ["inputs", "outputs"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_parts_of_a_batch_have_the_masks_of_the_whole(size: int, dropout_at: str) -> None:
+    settings = ("dropout=0.5", f"dropout_at={dropout_at}")
+    whole, _ = updater(*settings).losses(batch(), 7, updater().recipe.input)
+    parts, _ = updater(*settings, f"micro_batch_size={size}").losses(batch(), 7, updater().recipe.input)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+    other, _ = updater(*settings).losses(batch(), 8, updater().recipe.input)
+    assert (other - whole).abs().max() > 1e-3, "the masks make no difference, so that equal ones prove nothing"

@@ -109,10 +109,21 @@ class Dropout(nn.Module):
     def __init__(self, rate: float, scaled_in: str) -> None:
         super().__init__()
         self.rate, self.scale = rate, 1.0 - rate if scaled_in == "test" else 1.0
+        self.places: Tensor | None = None
+        self.batch_size = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any float tensor -> the same shape; masks come from torch's global generator."""
-        return functional.dropout(x, self.rate, self.training) * self.scale if self.rate else x
+        """Any float tensor -> the same shape; masks come from torch's global generator.
+
+        Where `places` (N,) int64 says which rows of a batch of `batch_size` these N are, the masks are those rows of the
+        masks that the whole batch would have: a sample's do not depend on what goes through the network with it.
+        """
+        if not self.rate:
+            return x
+        if self.training and self.places is not None:
+            whole = functional.dropout(x.new_ones(self.batch_size, *x.shape[1:]), self.rate)
+            return x * whole.index_select(0, self.places) * self.scale
+        return functional.dropout(x, self.rate, self.training) * self.scale
 
     def extra_repr(self) -> str:
         """The numbers that print(model) shows."""

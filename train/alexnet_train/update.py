@@ -54,11 +54,13 @@ class Updater:
         mean over the samples of all, of which each may have one more or less than the others.
         """
         train, world = self.recipe.train, self.world
-        seed_dropout(train.seed, step, world.rank)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         losses, ranks = [], []
+        place = train.batch_size * world.rank // world.size  # of the first sample in the batch of all processes
         for part, is_last in micro_batches(batch, train.micro_batch_size):
+            self._draw_masks_of(place, len(part.labels), step)
+            place += len(part.labels)
             with world.averaging(self.network, is_last):
                 with autocast(world.device, train.precision):
                     logits = self.network(train_input(part.images_nhwc, part.flip, part.noise_z, self.stats, config))
@@ -71,6 +73,13 @@ class Updater:
             losses.append(loss.detach())
             ranks.append(label_ranks(logits.detach(), part.labels))
         return torch.cat(losses), torch.cat(ranks)
+
+    def _draw_masks_of(self, place: int, count: int, step: int) -> None:
+        """Let the samples' dropout masks be those that one process would draw, with the whole batch at once."""
+        seed_dropout(self.recipe.train.seed, step)
+        dropout, total = self.model.dropout, self.recipe.train.batch_size
+        dropout.batch_size = total
+        dropout.places = None if count == total else torch.arange(place, place + count, device=self.world.device)
 
     def apply(self) -> None:
         """Change the weights by the gradients; float16's loss scale leaves out an update whose gradients overflow."""
@@ -108,6 +117,7 @@ def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
         yield part, end == total
 
 
-def seed_dropout(seed: int, step: int, rank: int = 0) -> None:
-    """Make a step's dropout masks a function of (seed, step, rank), so that no generator's state need be kept."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
+def seed_dropout(seed: int, step: int) -> None:
+    """Make a step's dropout masks a function of (seed, step), so that no generator's state need be kept."""
+    # The third number was that of the process when each drew masks of its own; the masks of one process stay as they were.
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, 0]).generate_state(1, np.uint64)[0]))
