@@ -91,6 +91,32 @@ def test_one_too_many_stops_the_run(shards: ShardSet, limit: int) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_the_limit_is_of_the_run(shards: ShardSet) -> None:
+    """Two processes, of which neither has more bad samples than are allowed, but both together have."""
+    for limit, is_enough in ((2, False), (3, True)):
+        bad: set[int] = set()
+
+        def tally(row: int, bad: set[int] = bad) -> int:
+            bad.add(row)
+            return len(bad)
+
+        configs = [replace(CONFIG, quarantine=limit, rank=rank, world_size=2) for rank in range(2)]
+        if not is_enough:
+            for config in configs:
+                with Stream(shards, config) as stream:
+                    list(stream.epoch())
+                    assert len(stream._quarantine.bad_rows) <= 2
+        failures = 0
+        for config in configs:
+            with Stream(shards, config, tally=tally) as stream:
+                try:
+                    list(stream.epoch())
+                except AlexnetError as error:
+                    assert "2 bad samples are in quarantine already" in str(error)
+                    failures += 1
+        assert failures == (0 if is_enough else 1)
+
+
 def test_whole_images_are_masked_and_never_counted_twice(shards: ShardSet) -> None:
     config = replace(CONFIG, crop="none", shuffle=False, last="pad", batch_size=8)
     with Stream(shards, config) as stream:

@@ -137,3 +137,27 @@ def test_devices() -> None:
     assert choose_device("auto").type in ("cpu", "cuda")
     with pytest.raises(AlexnetError, match="not usable here"):
         choose_device("cuda:99")
+
+
+TALLY = """
+import os, sys, time
+from pathlib import Path
+from alexnet_train.distributed import join_world
+with join_world("cpu") as world:
+    tally = world.tally("bad-samples")
+    counts = [tally(number) for number in (7, 8 + world.rank, 7)]
+    (Path(sys.argv[1]) / str(world.rank)).write_text(str(counts[-1]))
+    while not all((Path(sys.argv[1]) / str(rank)).exists() for rank in range(world.size)):
+        time.sleep(0.05)
+    (Path(sys.argv[1]) / f"end{world.rank}").write_text(str(tally(7)))
+"""
+
+
+def test_a_tally_is_of_all_processes(tmp_path: Path) -> None:
+    """Each number counts once, whoever tells it; a lone process counts its own."""
+    (tmp_path / "script.py").write_text(TALLY)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*launcher, tmp_path / "script.py", tmp_path], check=True, timeout=200)
+    assert [(tmp_path / f"end{rank}").read_text() for rank in range(2)] == ["3", "3"]
+    tally = World(device=torch.device("cpu")).tally("x")
+    assert [tally(number) for number in (4, 4, 5)] == [1, 1, 2]

@@ -25,6 +25,7 @@ __all__ = [
     "Stream",
     "StreamConfig",
     "file_beside",
+    "indexed",
     "open_shards",
     "split_beside",
 ]

@@ -1,6 +1,7 @@
 """Bad samples that a run is allowed to go on without: replaced as the epoch table determines, logged and counted."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,12 +27,17 @@ class LoadedPart:
 
 @dataclass(kw_only=True, eq=False)
 class Quarantine:
-    """Keeps the rows of bad samples; at most `limit` of them (0: the first one stops the run)."""
+    """Keeps the rows of bad samples; at most `limit` of them (0: the first one stops the run).
+
+    `tally` is told of each row that is found bad here, and says how many different ones the whole run has by now; None
+    where this process is the run.
+    """
 
     shards: ShardSet
     samples: SampleLoader
     limit: int
     crop: bool
+    tally: Callable[[int], int] | None = None
     bad_rows: dict[int, str] = field(default_factory=dict)
     replaced: int = 0
 
@@ -58,11 +64,12 @@ class Quarantine:
         if row in self.bad_rows:
             return
         where = self.shards.key_of(row)
-        if len(self.bad_rows) >= self.limit:
+        count = self.tally(row) if self.tally is not None else len(self.bad_rows) + 1
+        if count > self.limit:
             allowed = f" ({self.limit} bad samples are in quarantine already)" if self.limit else ""
             raise AlexnetError(f"{where}: {reason}{allowed}; see all damage with alexnet-prep verify")
         self.bad_rows[row] = reason
-        LOGGER.warning("%s: %s; in quarantine, %d of at most %d", where, reason, len(self.bad_rows), self.limit)
+        LOGGER.warning("%s: %s; in quarantine, %d of at most %d", where, reason, count, self.limit)
 
     def _replace(self, part: LoadedPart, place: int) -> int:
         """Load the next good sample of the epoch's order in place of a bad one; returns its row."""

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -98,8 +98,17 @@ class Stream:
     thread of the loader or of its child process, the quarantine.
     """
 
-    def __init__(self, shards: ShardSet, config: StreamConfig, stop: Stop | None = None) -> None:
-        """Raises AlexnetError where the shards give no batch."""
+    def __init__(
+        self,
+        shards: ShardSet,
+        config: StreamConfig,
+        stop: Stop | None = None,
+        tally: Callable[[int], int] | None = None,
+    ) -> None:
+        """`tally` counts the bad rows of all processes of a run (see Quarantine), whose limit `quarantine` then is.
+
+        Raises AlexnetError where the shards give no batch.
+        """
         self._shards, self._config = shards, config
         self._epoch = self._position = self._run = self._slot = 0
         self._meters = Meters()
@@ -129,7 +138,9 @@ class Stream:
         self._loader = ChildLoader(loader_config) if config.child_process else ThreadLoader(loader_config)
         self._ring = PinnedRing(self._loader.slots, config.pin_memory)
         self._samples = SampleLoader(source, config.check_crc)
-        self._quarantine = Quarantine(shards=shards, samples=self._samples, limit=config.quarantine, crop=cropped)
+        self._quarantine = Quarantine(
+            shards=shards, samples=self._samples, limit=config.quarantine, crop=cropped, tally=tally
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -83,6 +83,15 @@ class World:
         parts: list[dict[str, Tensor]] | None = [{}] * self.size if self.is_main else None
         dist.gather_object(mine, parts)
         return parts
+
+    def tally(self, name: str) -> Callable[[int], int]:
+        """Counts different numbers over all processes of a start: told one, it says how many `name` has by now.
+
+        No process waits for another.
+        """
+        store: Store = HashStore() if self.size == 1 else dist.distributed_c10d._get_default_store()
+        numbers = PrefixStore(f"alexnet/tally/{name}", store)
+        return lambda number: numbers.add("all", 1 if numbers.add(f"number/{number}", 1) == 1 else 0)
 
     def averaging(self, network: nn.Module, wanted: bool) -> AbstractContextManager[None]:
         """Context of a backward pass of `network`, which `wrap` gave; not `wanted`, gradients stay the process's own."""

@@ -59,7 +59,7 @@ def open_run(run: RunConfig, progress: RunProgress) -> Iterator[OpenRun]:
     world = run.world
     directory = RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
-        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run)))
+        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run), tally=world.tally("bad-samples")))
         fresh = run.fresh and _is_first_start(progress)
         decision = world.on_main(lambda: _decide(stack.enter_context(directory), recipe, data, fresh=fresh))
         path, content = _content(decision, world)
