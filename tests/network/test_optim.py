@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet_network.modelconfig import LAYERS
 from alexnet_network.optim import (
     MomentumSGD,
     OptimConfig,
@@ -137,14 +138,31 @@ def test_plateau(errors: tuple[float, ...], drops: int) -> None:
 
 def test_rates_of_the_2012_run_and_of_the_four_steps() -> None:
     names = ["conv1.weight", "fc8.weight", "fc8.bias"]
-    log = [(0, 1e-2, 1e-2, 2e-2), (25, 1e-3, 1e-3, 2e-3), (51, 1e-4, 1e-4, 2e-3), (67, 1e-5, 1e-4, 2e-3)]
-    log += [(72, 0.0, 1e-4, 2e-3), (79, 0.0, 1e-5, 2e-3)]
+    log = [(0, 1e-2, 1e-2, 2e-2), (25, 1e-3, 1e-3, 2e-2), (51, 1e-4, 1e-4, 2e-2), (67, 1e-5, 1e-4, 2e-2)]
+    log += [(72, 0.0, 1e-4, 2e-2), (79, 0.0, 1e-5, 2e-2)]
     steps = [(0, 1e-2, 1e-2, 2e-2), (24, 1.5874e-3, 1.5874e-3, 2e-2), (48, 2.5198e-4, 2.5198e-4, 2e-3)]
     steps += [(71, 4e-5, 4e-5, 2e-3), (74, 0.0, 4e-5, 2e-3)]
-    for recipe, rows in (("released-2012", log), ("four-step", steps)):
+    for recipe, rows in (("released-2012", log), ("no-lrn", log), ("four-step", steps)):
         for epochs_done, *expected in rows:
             found = rates_at(load_recipe(recipe).optim, names, epochs_done)
             assert list(found.values()) == pytest.approx(expected), (recipe, epochs_done)
+
+
+def test_biases_end_where_the_released_files_end() -> None:
+    """The last saved layer-params: 0.02 but for the frozen conv1 (145 on 2012, 148), 0.002 (145 on 2010, 147),
+    0.02 but 0.002 in conv1 and conv2 (145-half)."""
+    names = [f"{layer}.bias" for layer in LAYERS]
+    ends = {
+        "released-2012": [0.0] + [0.02] * 7,
+        "no-lrn": [0.0] + [0.02] * 7,
+        "released": [0.0] + [0.002] * 7,
+        "no-overlap": [0.0] + [0.002] * 7,
+        "one-tower": [0.002, 0.002] + [0.02] * 6,
+    }
+    for recipe, expected in ends.items():
+        optim = load_recipe(recipe).optim
+        assert list(rates_at(optim, names, 10**6).values()) == pytest.approx(expected), recipe
+    assert list(rates_at(load_recipe("one-tower").optim, names, 0).values()) == pytest.approx([0.02] * 8)
 
 
 def test_released_rates_are_those_of_the_log() -> None:

@@ -32,9 +32,8 @@ OPTIM_BOUNDS = {
 class Phase:
     """The rates from `after_epochs` finished epochs on, as factors of the recipe's learning_rate.
 
-    `layers` multiplies the rate of the named layers' weights and biases further; 0 freezes them: nothing of them moves,
-    not even by their momentum. `colour_noise`
-    says whether training inputs get the noise.
+    `layers` multiplies the rate of what it names further: a layer ("conv1") or one parameter of it ("conv1.bias"). A rate
+    of 0 freezes: nothing moves, not even by its momentum. `colour_noise` says whether training inputs get the noise.
     """
 
     after_epochs: int
@@ -161,7 +160,7 @@ def rates_at(
     for name in names:
         layer, _, kind = name.rpartition(".")
         factor = phase.weights if kind == "weight" else phase.biases
-        rates[name] = warmth * base * factor * phase.layers.get(layer, 1.0)
+        rates[name] = warmth * base * factor * phase.layers.get(layer, 1.0) * phase.layers.get(name, 1.0)
     return rates
 
 

@@ -98,7 +98,7 @@ class Recipe:
         known = layer_names(self.model)
         for phase in self.optim.phases:
             for layer in phase.layers:
-                if layer not in known:
+                if layer.removesuffix(".weight").removesuffix(".bias") not in known:
                     raise AlexnetError(f"optim.phases.layers: {shown(layer)}; expected some of {', '.join(known)}")
 
 
