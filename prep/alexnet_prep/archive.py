@@ -46,7 +46,7 @@ class Members:
     sparse: Sparse = field(default_factory=dict)
 
 
-Tick = Callable[[int], None]
+Tick = Callable[[int], None]  # is told of so many members more
 
 
 def read_flat_tar(path: Path, container: int, tick: Tick) -> Members:

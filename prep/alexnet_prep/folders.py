@@ -86,7 +86,7 @@ class FolderSource:
         parts = []
         for group, directory in enumerate(directories.values()):
             parts.append(read_directory(directory, group, group))
-            tick(sum(len(part.names) for part in parts))
+            tick(len(parts[-1].names))
         empty = [name for name, part in zip(directories, parts, strict=True) if not len(part.names)]
         if empty and not self.rules.allow_empty:
             refuse_empty(self.images / split, empty)

@@ -215,7 +215,7 @@ def deviation_line(stats: Stats) -> str:
 def verify_table(report: VerifyReport) -> list[str]:
     """What verification found wrong, a row a shard or sample."""
     rows = [(entry.shard, entry.key or "", entry.reason) for entry in report.bad[:SHOWN_ROWS]]
-    lines = table_lines(f"{len(report.bad):,} findings", ("shard", "key", "what is wrong"), rows)
+    lines = table_lines(f"what is wrong: {len(report.bad):,}", ("shard", "key", "what is wrong"), rows)
     more = len(report.bad) - len(rows)
     return [*lines, f"… and {more:,} more, all in --json"] if more else lines
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.distributed import World
 from alexnet_train.dryrun import dry_run
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 
@@ -24,7 +24,7 @@ def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
         out_dir=tmp_path / "run",
         world=World(device=torch.device("cpu")),
     )
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         found = dry_run(run, progress)
     assert (found["parameters"], found["multiply_adds"]) == (60_965_224, 724_406_816)
     assert (found["batch_shape"], found["steps_per_epoch"]) == ([4, 3, 224, 224], 4)
@@ -46,6 +46,6 @@ def test_a_divergence_writes_nothing_either(make_run: Callable[..., str], tmp_pa
         world=World(device=torch.device("cpu")),
     )
     before = sorted(tmp_path.rglob("*"))
-    with RunProgress("train", "steps", quiet=True) as progress, pytest.raises(AlexnetError, match="diverged"):
+    with Progress("train", "steps", quiet=True) as progress, pytest.raises(AlexnetError, match="diverged"):
         dry_run(run, progress)
     assert sorted(tmp_path.rglob("*")) == before

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
 from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.rundata import open_run_data
@@ -32,7 +32,7 @@ def config(pattern: str, out_dir: Path, *settings: str) -> RunConfig:
 
 
 def train(pattern: str, out_dir: Path, *settings: str) -> dict[str, Any]:
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         return fit(config(pattern, out_dir, *settings), progress)
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     newest = list_checkpoints(tmp_path / "damaged" / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:-1000])
     (tmp_path / "damaged" / "checkpoints" / "best.pt").unlink()
-    with RunProgress("train", "steps") as progress:
+    with Progress("train", "steps") as progress:
         fit(config(pattern, tmp_path / "damaged"), progress)
     err = capfd.readouterr().err
     assert f"warning: {newest}" in err
@@ -221,7 +221,7 @@ def test_fresh_begins_anew_in_the_same_directory(make_run: Callable[..., str], t
     (out / "notes.txt").write_text("mine")
     with pytest.raises(AlexnetError, match="train.seed was 1, now 0; choose another --out, or --fresh"):
         train(pattern, out)
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         fit(replace(config(pattern, out), fresh=True), progress)
     train(pattern, tmp_path / "other")
     assert_equal_ends(out, tmp_path / "other")

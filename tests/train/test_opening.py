@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_train import rundir
 from alexnet_train.checkpoint import FORMAT, Look, list_checkpoints, load_checkpoint, look_at
 from alexnet_train.distributed import World
 from alexnet_train.loop import fit
 from alexnet_train.opening import open_run
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 
@@ -28,7 +28,7 @@ def config(pattern: str, out: Path, *settings: str, **options: Any) -> RunConfig
 
 
 def train(run: RunConfig) -> dict[str, Any]:
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         return fit(run, progress)
 
 
@@ -48,7 +48,7 @@ def test_the_newest_checkpoint_is_loaded_once(
     monkeypatch.setattr(rundir, "look_at", look)
     train(run)
     assert looked == []
-    with RunProgress("train", "steps", quiet=True) as progress, open_run(run, progress) as opened:
+    with Progress("train", "steps", quiet=True) as progress, open_run(run, progress) as opened:
         assert looked == ["step-00000006.pt"]
         assert (opened.stepper.step, opened.stream.state_dict()) == (6, {"epoch": 2, "position": 0})
         assert [record["epoch"] for record in opened.records] == [1, 2]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_stream import Stream
 from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.loop import fit
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.records import Records
 from alexnet_train.runconfig import RunConfig, stream_config
@@ -38,7 +38,7 @@ def test_steps_by_hand_are_those_of_a_run(make_run: Callable[..., str], tmp_path
     with stream:
         for batch in stream.epoch("cpu"):
             stepper.take(batch, epoch=0)
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         record = fit(run, progress)
     saved = load_checkpoint(checkpoint_path(tmp_path / "run" / "checkpoints", 3))
     assert stepper.step == 3

@@ -10,11 +10,11 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.distributed import World
 from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.tensorboard import Board, numbers
@@ -45,7 +45,7 @@ def read_events(directory: Path) -> dict[tuple[int, str], float]:
 
 def test_event_files_hold_the_metrics(make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         fit(config(pattern, out, tensorboard=True), progress)
     records = read_metrics(out / "metrics.jsonl")
     scalars = read_events(out / "tensorboard")

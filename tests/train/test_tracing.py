@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_train.distributed import World
 from alexnet_train.loop import fit
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.tracing import Tracer
@@ -30,7 +30,7 @@ def config(pattern: str, out_dir: Path, **options: Any) -> RunConfig:
 def test_a_few_steps_are_traced(
     make_run: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with RunProgress("train", "steps") as progress:
+    with Progress("train", "steps") as progress:
         fit(config(make_run(tmp_path / "shards"), tmp_path / "run", profile_steps=3), progress)
     (path,) = (tmp_path / "run").glob("trace-*")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.requests import Stopped
 from alexnet_train.runconfig import LoaderOptions, RunConfig
@@ -32,7 +32,7 @@ def config(pattern: str, out: Path, *settings: str) -> RunConfig:
 
 
 def train(run: RunConfig) -> dict[str, Any]:
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         return fit(run, progress)
 
 
@@ -107,7 +107,7 @@ def test_another_validation_set_begins_its_own_row(
     train(run)
     make_run(tmp_path / "other", val_sizes=(6,))
     longer = replace(run, recipe=load_recipe("demo", (*SMALL, "epochs=3")), val_shards=[f"{tmp_path}/other/val-*.tar"])
-    with RunProgress("train", "steps") as progress:
+    with Progress("train", "steps") as progress:
         fit(longer, progress)
     assert "other validation shards than before" in capfd.readouterr().err
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt")["step"] == 9

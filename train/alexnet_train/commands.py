@@ -98,17 +98,17 @@ def commands() -> None:
 def train(**options: Any) -> None:
     """Train AlexNet on shards; started again with the same --out, it goes on where it stopped."""
     with loading():
+        from alexnet_command.progress import Progress
         from alexnet_train.distributed import join_world
         from alexnet_train.dryrun import dry_run
         from alexnet_train.loop import fit
         from alexnet_train.overfit import overfit
-        from alexnet_train.progress import RunProgress
         from alexnet_train.recipe import load_recipe
         from alexnet_train.runconfig import LoaderOptions, RunConfig
     recipe = load_recipe(options["recipe"], options["settings"])
     shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
     options["threads"] = options["threads"] or 0
-    with join_world(options["device"]) as world, RunProgress("train", "steps", quiet=not world.is_main) as progress:
+    with join_world(options["device"]) as world, Progress("train", "steps", quiet=not world.is_main) as progress:
         run = RunConfig(
             recipe=recipe,
             shards=shards,
@@ -164,13 +164,13 @@ def train(**options: Any) -> None:
 def evaluate(**options: Any) -> None:
     """Top-1 and top-5 errors, each image once, probabilities averaged over views and checkpoints."""
     with loading():
+        from alexnet_command.progress import Progress
         from alexnet_stream import open_shards
         from alexnet_train.distributed import join_world
         from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
         from alexnet_train.metrics import worst_classes
-        from alexnet_train.progress import RunProgress
     shards = open_shards([options["shards"], *options["more_shards"]])
-    with join_world(options["device"]) as world, RunProgress("evaluate", "images", quiet=not world.is_main) as progress:
+    with join_world(options["device"]) as world, Progress("evaluate", "images", quiet=not world.is_main) as progress:
         classifiers = [load_classifier(path, world.device) for path in options["checkpoints"]]
         progress.start(shards.num_samples)
         batch_size, quarantine = options["batch_size"], options["quarantine"]

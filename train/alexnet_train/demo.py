@@ -10,14 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+
+from alexnet_command.entry import run_command
+from alexnet_command.failures import Stop
+from alexnet_command.options import Command
+from alexnet_command.printing import say, show
+from alexnet_command.tables import table_lines
+from alexnet_command.units import duration_text, share_text
 
 MODULES = {
     "alexnet-prep": ("alexnet_prep.cli", ()),
     "alexnet-train": ("alexnet_train.cli", ("train",)),
     "alexnet-eval": ("alexnet_train.cli", ("eval",)),
 }
+
+
+class StepFailed(Stop):
+    """A command of the demo failed and has said why; its status is the demo's."""
+
+    def __init__(self, words: tuple[str, ...], status: int) -> None:
+        super().__init__(f"demo: {words[0]} ended with status {status}; start again, what is whole is kept")
+        self.status = status if status > 0 else 128 - status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,85 +42,84 @@ class Step:
     seconds: float
 
 
-def run_step(words: tuple[str, ...], console: Console) -> Step:
-    """Run one of our commands with --json; its progress goes to our stderr. Exits with its status where it fails."""
-    console.print(f"\n$ {shlex.join(words)}", style="bold", highlight=False, markup=False, soft_wrap=True)
+def run_step(words: tuple[str, ...]) -> Step:
+    """Run one of our commands with --json; its progress goes to our stderr. Raises StepFailed where it fails."""
+    say("")
+    say(f"$ {shlex.join(words)}")
     module, arguments = MODULES[words[0]]
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments, *words[1:], "--json"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(done.returncode)
-    return Step(words=words, result=json.loads(done.stdout.splitlines()[-1]), seconds=time.monotonic() - started)
+    command = [sys.executable, "-m", module, *arguments, *words[1:], "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except BaseException:
+            process.terminate()  # it saves and leaves; the end of the block waits for it
+            raise
+    if process.returncode:
+        raise StepFailed(words, process.returncode)
+    return Step(words=words, result=json.loads(printed.splitlines()[-1]), seconds=time.monotonic() - started)
 
 
-def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...], console: Console) -> list[Step]:
+def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -> list[Step]:
     """Draw, shard, compute statistics, train and evaluate with ten views, all below `directory`."""
     source, shards, run = (str(directory / name) for name in ("source", "shards", "run"))
     sizes = () if train_per_class == 0 else ("--train-per-class", str(train_per_class))
     steps = [
-        run_step(("alexnet-prep", "sample", source, *sizes), console),
-        run_step(("alexnet-prep", "shards", "--source", source, "--out", shards), console),
-        run_step(
-            ("alexnet-prep", "compute-stats", "--shards", f"{shards}/train-*.tar", "--out", f"{shards}/stats.npz"),
-            console,
-        ),
+        run_step(("alexnet-prep", "sample", source, *sizes)),
+        run_step(("alexnet-prep", "shards", "--source", source, "--out", shards)),
+        run_step(("alexnet-prep", "compute-stats", "--shards", f"{shards}/train-*.tar")),
     ]
     sets = tuple(word for setting in settings for word in ("--set", setting))
-    train = ("alexnet-train", "--shards", f"{shards}/train-*.tar", "--recipe", "demo", *sets, "--out", run)
-    steps.append(run_step(train, console))
+    steps.append(
+        run_step(("alexnet-train", "--shards", f"{shards}/train-*.tar", "--recipe", "demo", *sets, "--out", run))
+    )
     checkpoint = str(steps[-1].result["checkpoint"])
     evaluate = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", f"{shards}/val-*.tar", "--views", "10")
-    return [*steps, run_step(evaluate, console)]
+    return [*steps, run_step(evaluate)]
 
 
-def summary_table(directory: Path, steps: list[Step]) -> Table:
-    """What each step did, how long it took and where its results lie."""
+def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
+    """What each step did and how long it took, then where its results lie."""
     _, sharded, stats, trained, evaluated = (step.result for step in steps)
+    splits = [f"{split['split']} {split['written']:,} ({len(split['dropped'])} dropped)" for split in sharded]
+    red, green, blue = (f"{value:.0f}" for value in stats["rgb_mean"])
+    top1, top5 = (share_text(evaluated[name]) for name in ("top1_error", "top5_error"))
     told = [
-        ("draw the source", f"{sum(split['members'] for split in sharded)} photos in official archives", "source/"),
-        (
-            "make shards",
-            ", ".join(f"{split['split']} {split['written']} ({len(split['dropped'])} dropped)" for split in sharded),
-            "shards/*.tar, *.manifest.json",
-        ),
-        ("statistics", "RGB mean " + " ".join(f"{value:.1f}" for value in stats["rgb_mean"]), "shards/stats.npz"),
-        (
-            "train",
-            f"{trained['epoch']} epochs, {trained['step']} steps, loss {trained['train_loss']:.2f}",
-            "run/metrics.jsonl",
-        ),
+        ("draw the source", f"{sum(split['members'] for split in sharded):,} photos in official archives"),
+        ("make shards", f"photos of 256x256: {', '.join(splits)}"),
+        ("statistics", f"mean colour of 0..255: red {red}, green {green}, blue {blue}"),
+        ("train", f"{trained['epoch']} epochs, {trained['step']:,} steps, loss {trained['train_loss']:.2f}"),
         (
             "evaluate",
-            f"{evaluated['images']} images, {evaluated['views']} views: top-1 error {evaluated['top1_error']:.1%}, "
-            f"top-5 {evaluated['top5_error']:.1%}",
-            str(Path(str(trained["checkpoint"])).relative_to(directory)),
+            f"{evaluated['images']:,} images, {evaluated['views']} views each: {top1} wrong at the first guess "
+            f"(top-1 error), {top5} in five guesses (top-5 error)",
         ),
     ]
-    table = Table(title=f"AlexNet, end to end, in {directory}", title_justify="left")
-    for name in ("step", "what came out", "where"):
-        table.add_column(name, overflow="fold")
-    table.add_column("seconds", justify="right")
-    for (name, outcome, place), step in zip(told, steps, strict=True):
-        table.add_row(name, outcome, place, f"{step.seconds:.0f}")
-    table.add_row("in all", "", "", f"{sum(step.seconds for step in steps):.0f}", style="bold")
-    return table
+    rows = [(name, duration_text(step.seconds), outcome) for (name, outcome), step in zip(told, steps, strict=True)]
+    rows.append(("in all", duration_text(sum(step.seconds for step in steps)), ""))
+    return [
+        *table_lines(f"AlexNet, end to end, in {directory}", ("step", "took", "what came out"), rows),
+        "",
+        f"the trained network: {trained['checkpoint']}",
+        f"the figures of each step: {directory / 'run' / 'metrics.jsonl'}",
+        f"Run again, shards and training that are whole are kept; remove {directory} to start afresh.",
+    ]
 
 
-@click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.command(cls=Command, examples=["python -m alexnet_train.demo demo", "make demo"])
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--train-per-class", type=click.IntRange(0), default=0, help="Training photos to draw a class (0: usual)."
+    "--train-per-class",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Training photos to draw a class; 0: as many as alexnet-prep sample.",
 )
-@click.option("--set", "settings", multiple=True, help="Recipe key=value, passed to alexnet-train.")
-def main(directory: Path, train_per_class: int, settings: tuple[str, ...]) -> None:
-    """Run the whole job on a drawn sample below DIRECTORY; run again, every step goes on where it stopped."""
-    steps = run_demo(directory, train_per_class, settings, Console(stderr=True))
-    console = Console()
-    console.print(summary_table(directory, steps))
-    console.print(f"Run again, nothing is done twice; remove {directory} to start afresh.", highlight=False)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A number of the recipe for alexnet-train.")
+def demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -> None:
+    """Run the whole job on a drawn sample below DIR; run again, every step goes on where it stopped."""
+    show(summary_lines(directory, run_demo(directory, train_per_class, settings)))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(lambda: demo)

@@ -4,12 +4,12 @@ import time
 from itertools import islice
 from typing import Any
 
+from alexnet_command.progress import Progress
 from alexnet_network import Classifier
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream import Stream, StreamConfig
 from alexnet_train.distributed import World
 from alexnet_train.metrics import memory_bytes
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import Recipe
 from alexnet_train.records import Records
 from alexnet_train.runconfig import RunConfig, stream_config
@@ -21,7 +21,7 @@ CHECKPOINT_COPIES = 2  # weights and velocities
 BYTES_OF_FLOAT32 = 4
 
 
-def dry_run(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
+def dry_run(run: RunConfig, progress: Progress) -> dict[str, Any]:
     """Build everything, do STEPS steps (the first warms up) and a validation batch: sizes, memory, epoch time.
 
     Raises AlexnetError where `fit` would before its first step.

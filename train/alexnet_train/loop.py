@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from alexnet_command.progress import Progress
 from alexnet_stream import Batch
 from alexnet_train.checkpoint import checkpoint_path
 from alexnet_train.divergence import WAY_OUT, DivergedError
 from alexnet_train.metrics import Clock, bound_by, memory_bytes, meters_since
 from alexnet_train.opening import OpenRun, open_run
-from alexnet_train.progress import RunProgress
+from alexnet_train.report import result_pairs
 from alexnet_train.requests import Impatient, Requests, Stopped
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.writer import snapshot
@@ -24,7 +25,7 @@ PATIENCE_SECONDS = 0.5
 PATIENCE_OF_MANY_SECONDS = 10.0
 
 
-def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
+def fit(run: RunConfig, progress: Progress) -> dict[str, Any]:
     """Train to the recipe's last epoch, going on from the newest checkpoint in `out_dir`; the last epoch's record.
 
     Raises AlexnetError where the inputs do not fit together, the run directory cannot be used, the loss diverges or a
@@ -42,7 +43,7 @@ def fit(run: RunConfig, progress: RunProgress) -> dict[str, Any]:
 class Trainer:
     """What moves an open run on to its end."""
 
-    def __init__(self, opened: OpenRun, progress: RunProgress, requests: Requests) -> None:
+    def __init__(self, opened: OpenRun, progress: Progress, requests: Requests) -> None:
         self._run, self._progress, self._requests = opened, progress, requests
         self._stepper, self._stream, self._records = opened.stepper, opened.stream, opened.records
         # The stream's place after the last step: it may be further itself while a batch is on its way.
@@ -137,8 +138,8 @@ class Trainer:
         self._write(
             "epoch", record | {"checkpoint": str(checkpoint_path(self._run.directory.checkpoints, record["step"]))}
         )
-        told = (f"{name} {record[name]:.4g}" for name in ("train_loss", "val_top1_error") if record[name] is not None)
-        self._progress.say(f"epoch {record['epoch']}/{self._run.recipe.train.epochs}: {', '.join(told)}")
+        told = ", ".join(" ".join(pair) for pair in result_pairs(record, ("train_loss", "val_top1_error")))
+        self._progress.say(f"epoch {record['epoch']}/{self._run.recipe.train.epochs}: {told}")
 
     def _validated(self) -> dict[str, float | None]:
         """One-view errors on the validation shards; nothing where they are gone."""

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_command.progress import Progress
 from alexnet_stream import Stream
 from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.metrics import MetricsLog, read_metrics
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import Recipe, save_recipe
 from alexnet_train.records import Records, records_of_version_2
 from alexnet_train.resume import check_same_run
@@ -46,7 +46,7 @@ class OpenRun:
 
 
 @contextmanager
-def open_run(run: RunConfig, progress: RunProgress) -> Iterator[OpenRun]:
+def open_run(run: RunConfig, progress: Progress) -> Iterator[OpenRun]:
     """Open the run's inputs and directory, load its newest checkpoint once, and make all parts.
 
     Nothing in the run directory is touched before everything that can be refused has been. Raises AlexnetError there.
@@ -95,7 +95,7 @@ def open_run(run: RunConfig, progress: RunProgress) -> Iterator[OpenRun]:
         )
 
 
-def _is_first_start(progress: RunProgress) -> bool:
+def _is_first_start(progress: Progress) -> bool:
     """Whether --fresh has still to be done; a worker that was started again goes on with what the first start began."""
     again = restarted(os.environ)
     if again is not None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_stream import Stream
 from alexnet_train.metrics import MetricsLog
-from alexnet_train.progress import RunProgress
 from alexnet_train.records import Records
 from alexnet_train.requests import Requests
 from alexnet_train.runconfig import RunConfig, stream_config
@@ -18,7 +18,7 @@ from alexnet_train.stepper import Schedule, Stepper
 LOG_NAME = "overfit.jsonl"
 
 
-def overfit(run: RunConfig, progress: RunProgress, num_batches: int) -> dict[str, Any]:
+def overfit(run: RunConfig, progress: Progress, num_batches: int) -> dict[str, Any]:
     """Train on the first `num_batches` batches, crops and noise and all, until a signal asks to stop; the last figures.
 
     Rates are those of the first epoch. Writes a line of OUT/overfit.jsonl every log_every_steps and no checkpoint.

@@ -1,7 +1,7 @@
 """A command's result as lines to read: names in words, errors in percent, sizes and times with their units."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alexnet_command.tables import pair_lines, table_lines
@@ -38,6 +38,11 @@ def result_lines(content: Any) -> list[str]:
     pairs = [(_label(name), _text(name, value)) for name, value in content.items() if not _is_table(value)]
     tables = [_table(_label(name), value) for name, value in content.items() if _is_table(value)]
     return _joined([pair_lines(pairs), *tables])
+
+
+def result_pairs(record: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, str]]:
+    """(name in words, value with its unit) of those `names` of `record` that have a value."""
+    return [(_label(name), _text(name, record[name])) for name in names if record.get(name) is not None]
 
 
 def _prediction_lines(item: dict[str, Any]) -> list[str]:
