@@ -115,3 +115,11 @@ def test_runs_of_older_checkpoints_go_on(name: str) -> None:
     """What a run's recipe was then and is now are equal, so that resume takes it as the same run."""
     new = load_recipe(name)
     assert recipe_from_dict(old_table(name, new.input.noise_divide_by, 1.0), "here") == new
+
+
+def test_a_checkpoint_of_before_paddings_were_keys_has_the_network_that_it_had() -> None:
+    new = load_recipe("released")
+    table = asdict(new)
+    for key in ("conv2_padding_px", "conv5_padding_px", "pool_ceil"):
+        del table["model"][key]
+    assert recipe_from_dict(table, "here") == new
