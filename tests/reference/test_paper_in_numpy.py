@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from alexnet_network import AlexNet, make_optimizer, set_rates
+from alexnet_network import LAYERS, AlexNet, make_optimizer, set_rates
 from alexnet_network.lrn import LocalResponseNorm
 from alexnet_train.recipe import load_recipe
 
@@ -35,7 +35,8 @@ def pooled(x_chw: Array) -> Array:
     """Section 3.4: s = 2, z = 3."""
     size = (x_chw.shape[1] - 3) // 2 + 1
     windows = [x_chw[:, i : i + 2 * size - 1 : 2, j : j + 2 * size - 1 : 2] for i in range(3) for j in range(3)]
-    return np.max(windows, axis=0)
+    largest: Array = np.max(windows, axis=0)
+    return largest
 
 
 def normed(x_chw: Array, towers: int) -> Array:
@@ -50,9 +51,9 @@ def normed(x_chw: Array, towers: int) -> Array:
 
 
 def parameters(model: AlexNet) -> Iterator[tuple[Array, Array]]:
-    for layer in model.children():
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
-            yield layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    for name in LAYERS:
+        weight, bias = (model.get_parameter(f"{name}.{kind}").detach().double().numpy() for kind in ("weight", "bias"))
+        yield weight, bias
 
 
 def logits(model: AlexNet, x_chw: Array) -> Array:
