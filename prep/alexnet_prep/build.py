@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,11 @@ import numpy.typing as npt
 from alexnet_pixels import BadImage, Converted, PixelRecipe, convert
 from alexnet_prep.archive import Names, Sparse
 from alexnet_prep.reader import SourceReader
+from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file, write_atomic
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.manifest import JPEG_SUFFIX, LABEL_SUFFIX
+from alexnet_shards.parsing import Where, check_fields, field_types, load_json
 from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
 
 # Members are read in offset order within a window of this many, whose finished JPEGs wait in memory for their place in
@@ -87,6 +89,9 @@ class Sidecar:
     def index_rows(self) -> IndexRows:
         """(samples,) rows of INDEX_DTYPE."""
         return np.frombuffer(base64.b64decode(self.rows), INDEX_DTYPE)
+
+
+SIDECAR_TYPES = field_types(Sidecar)
 
 
 @dataclass(kw_only=True)
@@ -243,10 +248,11 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
     `on_sign` comes with every chunk that was hashed, as a sign of life.
     """
     try:
-        content: dict[str, Any] = json.loads(sidecar_path(setup, job.name).read_bytes())
-        content["dropped"] = [(key, reason) for key, reason in content["dropped"]]
+        where = Where(path=sidecar_path(setup, job.name), what="sidecar", remedy="the shard is built again")
+        content = check_fields(Sidecar, load_json(where), SIDECAR_TYPES)
+        content["dropped"] = [(str(key), str(reason)) for key, reason in content["dropped"]]
         sidecar = Sidecar(**content)
-        if sidecar.given_up:
+        if sidecar.given_up or len(sidecar.index_rows()) != sidecar.samples:
             return None
         with (setup.out / job.name).open("rb") as file:
             if os.fstat(file.fileno()).st_size != sidecar.bytes:
@@ -255,6 +261,6 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
             while chunk := file.read(HASH_CHUNK_BYTES):
                 digest.update(chunk)
                 on_sign(AT_OUTPUT, NO_IMAGE, 0)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError):
         return None
     return sidecar if digest.hexdigest() == sidecar.sha256 else None

@@ -1,14 +1,21 @@
 """Failures a user can act on."""
 
 import errno
+import re
 from pathlib import Path
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class AlexnetError(Exception):
     """A failure the user can act on: its text is one line of where, found, expected, what to do.
 
-    The commands print it and leave with status 1; a traceback is only ever a bug of ours.
+    The commands print it and leave with status 1; a traceback is only ever a bug of ours. Control characters of names in
+    it are shown as escapes, so that it stays one line.
     """
+
+    def __str__(self) -> str:
+        return CONTROL.sub(lambda found: repr(found[0])[1:-1], super().__str__())
 
 
 class PatternError(AlexnetError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import write_atomic
-from alexnet_shards.parsing import Where, check_fields, load_json
+from alexnet_shards.parsing import Where, check_fields, field_types, load_json
 
 FORMAT = "alexnet-shards"
 VERSION = 1
@@ -81,13 +81,7 @@ class Manifest:
         return hashlib.sha256("\n".join(sorted(shard.sha256 for shard in chosen)).encode()).hexdigest()
 
 
-CLASS_TYPES = {"wnid": (str,), "words": (str,), "official_id": (int,)}
-SHARD_TYPES = {"name": (str,), "samples": (int,), "bytes": (int,), "sha256": (str,)}
-MANIFEST_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("split", "label_order", "edition", "index_sha256"), (str,)),
-    **dict.fromkeys(("classes", "shards"), (list,)),
-    **dict.fromkeys(("recipe", "libraries", "source", "report"), (dict,)),
-}
+CLASS_TYPES, SHARD_TYPES, MANIFEST_TYPES = map(field_types, (ClassFact, ShardFact, Manifest))
 
 
 def check_shard_name(name: str) -> None:

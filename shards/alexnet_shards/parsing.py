@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,15 @@ def load_toml(where: Where, limit: int = MAX_TOML_BYTES) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except PARSING_ERRORS as error:
         raise where.unreadable(error) from error
+
+
+def field_types(kind: type) -> dict[str, tuple[type, ...]]:
+    """The types that the fields of a dataclass have in JSON, for `check_fields`: its own, a list for a tuple."""
+    found: dict[str, tuple[type, ...]] = {}
+    for name, hint in get_type_hints(kind).items():
+        base = get_origin(hint) or hint
+        found[name] = (list,) if base is tuple else (base,)
+    return found
 
 
 def check_fields(kind: type, content: Any, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:

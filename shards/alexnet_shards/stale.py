@@ -111,14 +111,18 @@ def _walk(path: Path, rows: IndexRows) -> str | None:
         return f"cannot be read ({error.strerror})"
     except FormatError as error:
         return str(error).removeprefix(f"{path}: ")
-    return _compare({place: (key, labels.get(key, NO_LABEL)) for key, place in images.items()}, rows)
+    found = dict[tuple[int, int], dict[int | None, str]]()  # more than one label where a link shares an image
+    for key, place in images.items():
+        found.setdefault(place, {})[labels.get(key, NO_LABEL)] = key
+    return _compare(found, rows)
 
 
-def _compare(found: Mapping[tuple[int, int], tuple[str, int | None]], rows: IndexRows) -> str | None:
+def _compare(found: Mapping[tuple[int, int], Mapping[int | None, str]], rows: IndexRows) -> str | None:
     for row in rows:
         at = found.get((int(row["offset"]), int(row["size"])))
         if at is None:
             return f"has no image at byte {row['offset']}, where the index says one is"
-        if at[1] != row["label"]:
-            return f"{at[0]}: its label is {at[1]}, the index says {row['label']}"
+        if int(row["label"]) not in at:
+            label, key = next(iter(at.items()))
+            return f"{key}: its label is {label}, the index says {row['label']}"
     return None

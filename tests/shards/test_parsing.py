@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from alexnet_shards.parsing import (
     Where,
     check_fields,
     descr_of,
+    field_types,
     load_json,
     load_npz,
     load_toml,
@@ -176,3 +178,19 @@ def test_an_endless_file_is_one_line() -> None:
 
     done = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, check=True, preexec_fn=limit)
     assert done.stdout == "/dev/zero: unreadable paper (over 134,217,728 bytes); write it again\n"
+
+
+@dataclass
+class Paper:
+    """Fields of each kind that JSON has."""
+
+    name: str
+    count: int
+    keys: tuple[str, ...]
+    pairs: list[tuple[str, str]]
+    facts: dict[str, Any]
+
+
+def test_the_types_of_a_dataclass() -> None:
+    expected = {"name": (str,), "count": (int,), "keys": (list,), "pairs": (list,), "facts": (dict,)}
+    assert field_types(Paper) == expected

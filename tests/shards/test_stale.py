@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from alexnet_shards.errors import FormatError
+from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_shards.shardset import open_shards
 from alexnet_shards.stale import find_stale
+from alexnet_shards.tar import END_OF_TAR, member_bytes
 
 Members = Sequence[tuple[str, bytes]]
 
@@ -88,3 +90,13 @@ def test_damage_in_a_header_is_told_as_damage(tmp_path: Path, make_shards: Calla
     content[5] ^= 1
     (tmp_path / "train-001.tar").write_bytes(content)
     assert "damaged tar header" in (find_stale(shards.paths, shards.rows) or "")
+
+
+def test_a_link_with_a_label_of_its_own_is_no_doubt(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("b.jpg")
+    link.type, link.linkname = tarfile.SYMTYPE, "a.jpg"
+    content = member_bytes("a.jpg", b"x" * 700) + member_bytes("a.cls", b"3") + link.tobuf() + END_OF_TAR
+    (tmp_path / "set_000.tar").write_bytes(content)
+    shards = open_shards([f"{tmp_path}/set_000.tar"])
+    assert shards.labels.tolist() == [3, NO_LABEL]
+    assert find_stale(shards.paths, shards.rows) is None

@@ -3,7 +3,6 @@
 import pickle
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
+from alexnet_shards.parsing import PARSING_ERRORS
 
 FORMAT = "alexnet-checkpoint"
 VERSION = 3
@@ -110,7 +110,7 @@ def look_at(path: Path, device: torch.device | str = "cpu") -> Look:
         reason = str(error).partition("\n")[0]
         return Look(path=path, verdict=Verdict.FOREIGN, reason=f"unreadable as a checkpoint ({_plain(reason)})")
     # What else a damaged archive raises in zipfile and in torch's own reader.
-    except (EOFError, RuntimeError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except PARSING_ERRORS as error:
         reason = str(error).partition("\n")[0]
         if "allocate memory" in reason:
             return Look(path=path, verdict=Verdict.UNREADABLE, reason="unreadable: not enough memory to load it")
