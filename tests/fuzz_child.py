@@ -244,7 +244,7 @@ def fuzz_sidecar(directory: Path) -> Fuzz:
     def read(path: Path) -> object:
         path.rename(directory / "train-000.tar.json")
         job, setup = SimpleNamespace(name="train-000.tar"), SimpleNamespace(out=directory, sidecars=directory)
-        found = finished_shard(job, setup, lambda position, size: None)  # type: ignore[arg-type]
+        found = finished_shard(job, setup, lambda *_: None)  # type: ignore[arg-type]
         if found is None:
             raise AlexnetError("the shard is built again")
         return found
