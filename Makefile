@@ -51,7 +51,8 @@ bench-peers: setup ## virtual environments for what the benchmarks measure again
 	PYTHON=$(PYTHON) benchmarks/peers.sh
 
 bench: setup ## every benchmark on the real photos in DATA
-	@for name in prep stats stream index step; do \
+	@[ -d "$(DATA)" ] || { echo "usage: make bench DATA=/folder/with/official/archives" >&2; exit 2; }
+	@for name in startup prep stats stream index step; do \
 	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
 
 image: ## a container image, where docker is
