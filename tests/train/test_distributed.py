@@ -107,6 +107,46 @@ def test_a_killed_process_is_started_again_and_the_run_ends_right(make_run: Call
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
 
 
+def test_a_divergence_is_one_line_with_the_whole_batch_and_not_tried_again(
+    make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    pattern, out = make_run(tmp_path / "shards", val_sizes=()), tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command = [*launcher, "-m", "alexnet_train.cli", *words(pattern, out, "learning_rate=1e30")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if "error: " in line]
+    first, second = [line for line in lines if "has diverged" in line]
+    assert "for 5 of 5 samples" in first  # of both processes
+    assert second == f"{first} (not tried again)"
+    assert [line for line in done.stderr.splitlines() if "Traceback" in line and "alexnet" in line] == []
+    (path,) = out.glob("bad-batch-*.pt")
+    kept = torch.load(path, weights_only=True)
+    assert len(set(kept["rows"].tolist())) == 5
+    assert kept["images_nhwc"].shape == (5, 224, 224, 3)
+    assert list_checkpoints(out / "checkpoints") == []
+
+
+def test_a_worker_leaves_with_its_parent() -> None:
+    """A parent that is killed: the child asks itself to leave, and ends itself where it does not."""
+    child = (
+        "import os, signal, sys, time\n"
+        "from alexnet_train.distributed import leave_with_parent\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
+        "print(os.getpid(), flush=True)\n"
+        "leave_with_parent(os.getppid(), seconds=0.2)\n"
+    )
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        run.kill()
+        assert run.stdout.read() == "asked\n"
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.02)
+
+
 def test_every_start_has_a_store_that_no_earlier_one_wrote_to() -> None:
     """What torchrun does after a dead process: the same store again, also where the dead one came halfway."""
     store = dist.HashStore()  # type: ignore[attr-defined]

@@ -63,6 +63,12 @@ def commands() -> None:
 @click.option("--recipe", metavar="NAME|FILE", default=DEFAULT_RECIPE, help="Recipe name or TOML file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Run directory.  [default: runs/RECIPE]")
+@click.option(
+    "--init",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Start from the weights of a checkpoint, as alexnet-import writes one; other classes get a new last layer.",
+)
 @click.option("--fresh", is_flag=True, help="Move an earlier run in the run directory aside, and begin anew.")
 @click.option("--dry-run", is_flag=True, help="Build everything, try a few steps, print sizes, memory and times.")
 @click.option(
@@ -117,7 +123,7 @@ def train(**options: Any) -> None:
             out_dir=options["out"] or Path("runs") / recipe.name,
             world=world,
             loader=LoaderOptions(**{name: options[name] for name in ("quarantine", "threads", "child_process")}),
-            **{name: options[name] for name in ("fresh", "tensorboard", "profile_steps")},
+            **{name: options[name] for name in ("init", "fresh", "tensorboard", "profile_steps")},
         )
         if options["dry_run"]:
             result = dry_run(run, progress)

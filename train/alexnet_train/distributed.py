@@ -1,6 +1,8 @@
 """Several processes as one run: what torchrun tells of them, sums over them, and decisions that all take alike."""
 
 import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from alexnet_shards.errors import AlexnetError
 
 STORE_POLL_SECONDS = 0.02
+PARENT_POLL_SECONDS = 0.5
+# What a step and a checkpoint may take, so that who leaves has saved.
+LEAVE_SECONDS = 120.0
 
 T = TypeVar("T")
 
@@ -108,10 +113,13 @@ class World:
 def join_world(device_name: str) -> Iterator[World]:
     """The run that torchrun started this process for, on nccl for GPUs and gloo for CPUs, or this process alone.
 
-    `device_name` is auto, cpu, cuda or cuda:N; with several processes each takes the GPU of its LOCAL_RANK.
+    `device_name` is auto, cpu, cuda or cuda:N; with several processes each takes the GPU of its LOCAL_RANK. A process
+    whose torchrun is gone asks itself to leave. Raises AlexnetError where another process of the run is gone.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     device = choose_device(device_name)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=leave_with_parent, args=(os.getppid(),), daemon=True, name="launcher").start()
     if size == 1:
         yield World(device=device)
         return
@@ -123,8 +131,34 @@ def join_world(device_name: str) -> Iterator[World]:
     dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
     try:
         yield World(rank=rank, size=size, device=device)
+    except RuntimeError as error:
+        if not _is_of_a_peer(error):
+            raise
+        raise AlexnetError(
+            f"process {rank} of {size}: another process of this run has ended, so this one ends too; the other says why"
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def leave_with_parent(parent_pid: int, seconds: float = LEAVE_SECONDS) -> None:
+    """Wait until the parent is gone, ask this process to leave, and end it where it has not left so many seconds later.
+
+    Else the workers of a torchrun that was killed would train on beside those of the next start.
+    """
+    while os.getppid() == parent_pid:
+        time.sleep(PARENT_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(seconds)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _is_of_a_peer(error: RuntimeError) -> bool:
+    """Whether torch says in its own way that a process did not answer; gloo has no exception of its own."""
+    text = str(error)
+    return isinstance(error, dist.DistError) or any(
+        word in text for word in ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    )
 
 
 def fresh_store(store: Store, rank: int, size: int) -> Store:

@@ -165,6 +165,8 @@ class Trainer:
         }
 
         def begin_to_write() -> None:
+            if self._run.writer is not None:
+                self._run.writer.wait()  # two copies would take twice the memory
             copy = snapshot(content)
             if copy is None:
                 raise DivergedError(

@@ -18,6 +18,7 @@ from alexnet_train.resume import check_same_run
 from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import RunData, check_plateau, open_run_data, with_classes
 from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
+from alexnet_train.startweights import start_weights
 from alexnet_train.stepper import Schedule, Stepper
 from alexnet_train.tensorboard import Board, check_tensorboard
 from alexnet_train.tracing import Tracer
@@ -66,7 +67,10 @@ def open_run(run: RunConfig, progress: Progress) -> Iterator[OpenRun]:
         validation = Validation(data.val, recipe, world, run.loader.quarantine) if data.val else None
         records = _records(content, validation, run.out_dir, stream.steps_per_epoch)
         schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=records)
-        stepper = Stepper(recipe, data.stats, world, schedule, bad_batches=run.out_dir, state=content)
+        state = content
+        if run.init is not None and content is None:
+            state = {"model": start_weights(run.init, recipe, data.train.classes, progress.say)}
+        stepper = Stepper(recipe, data.stats, world, schedule, bad_batches=run.out_dir, state=state)
         if content is not None:
             stream.load_state_dict(content["stream"])
         log = MetricsLog(run.out_dir / METRICS_NAME, enabled=world.is_main)

@@ -22,8 +22,8 @@ class LoaderOptions:
 class RunConfig:
     """One run: the recipe and its files. Empty `val_shards` and `stats` None: the files beside the shards.
 
-    `fresh` moves what an earlier run left in `out_dir` aside; `tensorboard` writes event files there too;
-    `profile_steps` of the first steps are traced.
+    `init` is a checkpoint whose weights a run that begins starts from. `fresh` moves what an earlier run left in
+    `out_dir` aside; `tensorboard` writes event files there too; `profile_steps` of the first steps are traced.
     """
 
     recipe: Recipe
@@ -33,6 +33,7 @@ class RunConfig:
     out_dir: Path
     world: World
     loader: LoaderOptions = LoaderOptions()
+    init: Path | None = None
     fresh: bool = False
     tensorboard: bool = False
     profile_steps: int = 0

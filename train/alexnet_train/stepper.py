@@ -45,7 +45,10 @@ class Stepper:
         bad_batches: Path | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin anew, or go on from `state`, a checkpoint's content; a batch that diverges is kept in `bad_batches`."""
+        """Begin anew, with the weights `state["model"]` if there are, or go on from `state`, a run's whole checkpoint.
+
+        A batch that diverges is kept in `bad_batches`.
+        """
         self.stats = DeviceStats.from_stats(stats, world.device)
         self._recipe, self._world, self._schedule = recipe, world, schedule
         self._updater = Updater(recipe, self.stats, world)
@@ -55,7 +58,9 @@ class Stepper:
         self._epoch_tally, self._log_tally = Tally(world), Tally(world)
         self._clock = Clock()
         self.step = 0
-        if state is not None:
+        if state is not None and "optimizer" not in state:
+            self._updater.load_weights(state["model"])
+        elif state is not None:
             self._updater.load_state_dict(dict(state))
             self._epoch_tally.load_state(state["epoch_tally"])
             self._log_tally.load_state(state["log_tally"])

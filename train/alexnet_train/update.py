@@ -1,6 +1,6 @@
 """One update of the weights from one batch (paper section 5), and the state that updates move."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,12 @@ class Updater:
             "scaler": self.scaler.state_dict(),
             **average,
         }
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin with these weights in place of drawn ones."""
+        self.model.load_state_dict(weights)
+        if self.average is not None:
+            self.average.module.load_state_dict(weights)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what state_dict gave, among other keys."""
