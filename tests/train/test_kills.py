@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_before(
     assert full.returncode == 1
     (line,) = [line for line in full.stderr.splitlines() if line.startswith("error:")]
     (whole,) = list_checkpoints(disk / "run" / "checkpoints")
-    assert "could not be written" in line
+    assert "cannot be written (the disk is full)" in line
     assert f"{whole} is whole" in line
     assert load_checkpoint(whole)["step"] == 3
     assert not list(disk.rglob("*.tmp"))

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ClassFact
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.loop import fit
-from alexnet_train.progress import RunProgress
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.startweights import start_weights
@@ -26,7 +26,7 @@ def config(pattern: str, out: Path, *settings: str, init: Path | None = None) ->
 
 
 def train(run: RunConfig) -> Path:
-    with RunProgress("train", "steps", quiet=True) as progress:
+    with Progress("train", "steps", quiet=True) as progress:
         return Path(fit(run, progress)["checkpoint"])
 
 
