@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, Slots, ThreadLoader
 from alexnet_stream.reader import raise_open_files
 from alexnet_stream.stop import POLL_SECONDS, Stop
+
+PATIENCE_SECONDS = 0.5
 
 
 class ChildLoader:
@@ -48,7 +51,8 @@ class ChildLoader:
             theirs.close()
         self._connection = ours
         self._under_way: set[int] = set()
-        self._stop, self._told_to_stop = config.stop, False
+        self._stop = config.stop
+        self._told_to_stop: float | None = None
         self._send(config)
 
     @property
@@ -91,10 +95,19 @@ class ChildLoader:
         self._process.wait()
 
     def _pass_on_stop(self) -> None:
-        """Tell the child, once, that its waits are to end. Not in a signal handler, which may interrupt a message."""
-        if self._stop.requested and not self._told_to_stop:
-            self._told_to_stop = True
+        """Tell the child, once, that its waits are to end, and end one that does not hear it, as it may still be starting.
+
+        Not in a signal handler, which may interrupt a message.
+        """
+        if not self._stop.requested:
+            return
+        if self._told_to_stop is None:
+            self._told_to_stop = time.monotonic()
             self._send(None)
+        elif time.monotonic() - self._told_to_stop > PATIENCE_SECONDS:
+            self._under_way.clear()
+            self._process.kill()
+            self._stop.check()
 
     def _send(self, message: object) -> None:
         try:
