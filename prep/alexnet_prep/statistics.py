@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
-from alexnet_prep.samples import SampleError, decode_sample
+from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import output_path, worded
 from alexnet_shards.index import IndexRows
@@ -93,7 +93,7 @@ def sum_samples(paths: Sequence[str], rows: IndexRows) -> Moments | tuple[int, s
                 for place, row in run:
                     try:
                         sums.add(decode_sample(shard, row))
-                    except SampleError as error:
+                    except BadSampleError as error:
                         return place, str(error)
         except OSError as error:
             return int(np.argmax(rows["shard"] == number)), f"its shard cannot be read ({error.strerror})"

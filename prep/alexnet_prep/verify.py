@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_prep.samples import SampleError, decode_sample
+from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
@@ -19,7 +19,7 @@ MANIFEST_SUFFIX = ".manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadSample:
+class Finding:
     """What is wrong with a shard, or with one sample of it (`key`, None where the whole shard is meant)."""
 
     shard: str
@@ -33,7 +33,7 @@ class VerifyReport:
 
     shards: int
     samples: int
-    bad: tuple[BadSample, ...]
+    bad: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The object that `alexnet-prep verify --json` prints."""
@@ -85,38 +85,38 @@ def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexR
         yield directory / fact.name, fact, np.array(rows[order[bounds[number] : bounds[number + 1]]])
 
 
-def _strays(directory: Path, split: str) -> Iterator[BadSample]:
+def _strays(directory: Path, split: str) -> Iterator[Finding]:
     """Shards of a split of ours that its manifest does not list: a glob over the directory would train on them."""
     manifest = load_manifest(manifest_path(directory, split))
     known = {fact.name for fact in manifest.shards}
     for path in shards_of(directory, split) if manifest.recipe else ():
         if path.name not in known:
-            yield BadSample(shard=path.name, key=None, reason="the manifest does not list this shard; remove it")
+            yield Finding(shard=path.name, key=None, reason="the manifest does not list this shard; remove it")
 
 
-def _changed_index(directory: Path, split: str) -> Iterator[BadSample]:
+def _changed_index(directory: Path, split: str) -> Iterator[Finding]:
     """The index of a split, where it is not the file that the manifest names."""
     manifest_file, index_file = manifest_path(directory, split), index_path(directory, split)
     try:
         check_index(index_file, load_manifest(manifest_file).index_sha256, manifest_file)
     except FormatError as error:
-        yield BadSample(shard=index_file.name, key=None, reason=str(error).removeprefix(f"{index_file}: "))
+        yield Finding(shard=index_file.name, key=None, reason=str(error).removeprefix(f"{index_file}: "))
 
 
-def check_shard(path: Path, fact: ShardFact, rows: IndexRows) -> list[BadSample]:
+def check_shard(path: Path, fact: ShardFact, rows: IndexRows) -> list[Finding]:
     """Everything that is wrong with one shard, by its manifest entry and its (N,) index rows."""
     if not os.path.lexists(path):
-        return [BadSample(shard=fact.name, key=None, reason="the shard is missing")]
+        return [Finding(shard=fact.name, key=None, reason="the shard is missing")]
     try:
         scan = scan_shard(path, int(rows["shard"][0]) if len(rows) else 0)
     except FormatError as error:
-        return [BadSample(shard=fact.name, key=None, reason=str(error).removeprefix(f"{path}: "))]
+        return [Finding(shard=fact.name, key=None, reason=str(error).removeprefix(f"{path}: "))]
     bad = [
-        BadSample(shard=fact.name, key=key, reason=reason)
+        Finding(shard=fact.name, key=key, reason=reason)
         for key, reason in _bad_samples(path, rows, scan.rows, scan.keys)
     ]
     if not bad:
-        bad = [BadSample(shard=fact.name, key=None, reason=reason) for reason in _bad_facts(scan.fact, fact)]
+        bad = [Finding(shard=fact.name, key=None, reason=reason) for reason in _bad_facts(scan.fact, fact)]
     return bad
 
 
@@ -146,7 +146,7 @@ def _bad_samples(path: Path, rows: IndexRows, scanned: IndexRows, keys: Sequence
                     yield key, f"{words} {other[name]}, expected {row[name]}"
             try:
                 decode_sample(shard, row)
-            except SampleError as error:
+            except BadSampleError as error:
                 yield key, str(error)
     for there in found.values():
         for key, _ in there:

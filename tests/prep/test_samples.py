@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_prep.samples import SampleError, decode_sample
+from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.index import INDEX_DTYPE
 
 
@@ -32,14 +32,14 @@ def test_a_sample_is_checked_then_decoded(photo_bytes: Any) -> None:
 )
 def test_damaged_bytes_are_refused(photo_bytes: Any, damage: Any, words: str) -> None:
     jpeg = photo_bytes(1, 256, 256)
-    with pytest.raises(SampleError, match=words):
+    with pytest.raises(BadSampleError, match=words):
         decode_sample(io.BytesIO(b"12345" + damage(jpeg)), row_of(jpeg))
 
 
 def test_other_images_are_refused(photo_bytes: Any) -> None:
     wide = photo_bytes(1, 300, 256)
-    with pytest.raises(SampleError, match="is 300x256, expected 256x256"):
+    with pytest.raises(BadSampleError, match="is 300x256, expected 256x256"):
         decode_sample(io.BytesIO(b"12345" + wide), row_of(wide))
     garbage = b"no JPEG"
-    with pytest.raises(SampleError, match="cannot be decoded"):
+    with pytest.raises(BadSampleError, match="cannot be decoded"):
         decode_sample(io.BytesIO(b"12345" + garbage), row_of(garbage))
