@@ -163,8 +163,10 @@ def number_field(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def write_caffemodel(layers: Mapping[str, Any], *, old: bool, doubles: bool = False) -> bytes:
-    """NetParameter with a data layer without blobs in front."""
+def write_caffemodel(
+    layers: Mapping[str, Any], *, old: bool, doubles: bool = False, stages: Sequence[str] = ()
+) -> bytes:
+    """NetParameter with a data layer without blobs in front; `stages` ("ReLU", "LRN", "Pooling") follow conv1 and conv2."""
     layer_field, name_field, blobs_field = (2, 4, 6) if old else (100, 1, 7)
     net = field(1, b"AlexNet") + field(layer_field, field(name_field, b"data"))
     for name, blobs in layers.items():
@@ -178,6 +180,9 @@ def write_caffemodel(layers: Mapping[str, Any], *, old: bool, doubles: bool = Fa
             message += field(8, blob.astype("<f8").tobytes()) if doubles else field(5, blob.astype("<f4").tobytes())
             layer += field(blobs_field, message)
         net += field(layer_field, layer)
+        for stage in stages if name in ("conv1", "conv2") else ():
+            kind = number_field(5, {"ReLU": 18, "LRN": 15, "Pooling": 17}[stage]) if old else field(2, stage.encode())
+            net += field(layer_field, field(name_field, f"{name}_{stage}".encode()) + kind)
     return net
 
 

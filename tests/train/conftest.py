@@ -1,4 +1,4 @@
-"""The commands in this process."""
+"""The commands in this process, and torchvision's network."""
 
 import io
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import pytest
+from torch import nn
 
 from alexnet_command.entry import finish
 from alexnet_train.commands import commands
@@ -35,3 +36,29 @@ def run_here(command: str, *words: object) -> Result:
 def run() -> Callable[..., Result]:
     """Runs `alexnet-COMMAND WORDS` in this process."""
     return run_here
+
+
+def torchvision_network(num_classes: int) -> nn.Module:
+    """torchvision.models.alexnet written out: the same names of layers in the same order."""
+    features = nn.Sequential(
+        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
+    )  # fmt: skip
+    classifier = nn.Sequential(
+        nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
+        nn.Linear(4096, num_classes),
+    )  # fmt: skip
+    network = nn.Sequential()
+    network.add_module("features", features)
+    network.add_module("pool", nn.Sequential(nn.AdaptiveAvgPool2d((6, 6)), nn.Flatten()))
+    network.add_module("classifier", classifier)
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def torchvisions_alexnet() -> Callable[[int], nn.Module]:
+    """torchvision.models.alexnet of so many classes, for evaluation."""
+    return torchvision_network

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from alexnet_train.checkpoint import load_checkpoint
-from alexnet_train.commands import DEFAULT_RECIPE, FORMATS, SOURCES, sort_paths
-from alexnet_train.export import WRITERS
+from alexnet_train.commands import DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES, sort_paths
+from alexnet_train.export import FORMATS as EXPORTED
+from alexnet_train.importer import ORDERS as CAFFE_ORDERS
 from alexnet_train.importer import SOURCES as IMPORTED
 from alexnet_train.recipe import DEFAULT_RECIPE as OF_RECIPES
 
@@ -71,7 +72,7 @@ def test_text_results(run: Any, make_run: Callable[..., str], tmp_path: Path) ->
 
 
 def test_options_offer_what_there_is() -> None:
-    assert set(FORMATS) == WRITERS.keys()
+    assert (EXPORTED, tuple(CAFFE_ORDERS)) == (FORMATS, ORDERS)
     assert (SOURCES, DEFAULT_RECIPE) == (IMPORTED, OF_RECIPES)
 
 

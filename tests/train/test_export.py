@@ -1,13 +1,19 @@
-"""Exported networks give the checkpoint's outputs: ONNX in onnxruntime, safetensors, torchvision's layers."""
+"""Exported networks give the checkpoint's outputs, and say how they are fed."""
 
+import base64
 import json
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -16,8 +22,9 @@ from torch import nn
 
 from alexnet_network.model import AlexNet
 from alexnet_shards.errors import AlexnetError
-from alexnet_train.checkpoint import save_checkpoint
-from alexnet_train.export import export, to_torchvision
+from alexnet_train.checkpoint import load_checkpoint, save_checkpoint
+from alexnet_train.evaluate import load_classifier
+from alexnet_train.export import FORMATS, export
 from alexnet_train.recipe import Recipe, load_recipe
 
 
@@ -27,14 +34,16 @@ def images() -> torch.Tensor:
 
 def checkpoint(path: Path, recipe: Recipe) -> tuple[Path, AlexNet]:
     model = AlexNet(recipe.model, torch.Generator().manual_seed(0)).eval()
+    generator = torch.Generator().manual_seed(2)
     stats = {
-        "mean_nchw": torch.zeros(1, 3, 224, 224),
-        "channel_mean_nchw": torch.zeros(1, 3, 1, 1),
+        "mean_nchw": 90 + 60 * torch.rand(1, 3, 224, 224, generator=generator),
+        "channel_mean_nchw": torch.tensor([123.5, 117.25, 104.125]).reshape(1, 3, 1, 1),
         "axes_released": torch.eye(3),
         "axes_paper": torch.eye(3),
     }
     classes = [f"n{label}" for label in range(recipe.model.num_classes)]
     content: dict[str, Any] = {"recipe": asdict(recipe), "model": model.state_dict(), "stats": stats, "step": 1}
+    content["pixels"] = {"filter": "lanczos"}
     save_checkpoint(path, content | {"epoch": 1, "classes": classes, "words": classes})
     return path, model
 
@@ -65,43 +74,120 @@ def test_safetensors_holds_weights_and_recipe(tmp_path: Path) -> None:
     assert json.loads(metadata["classes"])[3] == "n3"
 
 
-def torchvisions_alexnet(num_classes: int) -> nn.Module:
-    """torchvision.models.alexnet written out: the same names of layers in the same order."""
-    features = nn.Sequential(
-        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
-    )  # fmt: skip
-    classifier = nn.Sequential(
-        nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
-        nn.Linear(4096, num_classes),
-    )  # fmt: skip
-    network = nn.Sequential()
-    network.add_module("features", features)
-    network.add_module("pool", nn.Sequential(nn.AdaptiveAvgPool2d((6, 6)), nn.Flatten()))
-    network.add_module("classifier", classifier)
-    return network.eval()
+def fed_by_hand(images_nhwc: npt.NDArray[np.uint8], texts: dict[str, str]) -> npt.NDArray[np.float32]:
+    """The network's input from whole uint8 images by what an export says of it, and nothing else."""
+    facts = json.loads(texts["input"])
+    assert (facts["crop"], facts["channels"], facts["layout"], facts["dtype"]) == ("centre", "RGB", "NCHW", "float32")
+    assert (facts["side_px"], facts["formula"], facts["levels"]) == (256, "(levels - mean) * scale", [0, 255])
+    first = (facts["side_px"] - facts["crop_px"]) // 2
+    crop = images_nhwc[:, first : first + facts["crop_px"], first : first + facts["crop_px"]].transpose(0, 3, 1, 2)
+    if facts["mean"] == "mean_image":
+        mean = json.loads(texts["mean_image"])
+        values = np.frombuffer(base64.b64decode(mean["base64"]), mean["dtype"]).reshape(mean["shape"])
+    else:
+        values = np.array(facts["mean"], np.float32).reshape(3, 1, 1)
+    fed: npt.NDArray[np.float32] = ((crop.astype(np.float32) - values) * np.float32(facts["scale"])).astype(np.float32)
+    return fed
 
 
-def test_torchvisions_network_takes_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["demo", "torchvision", "caffe"])  # mean image, mean and scale, no colour noise
+@pytest.mark.parametrize("to", ["onnx", "safetensors"])
+def test_what_the_metadata_says_is_how_the_network_is_fed(tmp_path: Path, recipe: str, to: str) -> None:
+    path, model = checkpoint(tmp_path / "a.pt", load_recipe(recipe, ["width=0.0625", "num_classes=7"]))
+    export(path, to, tmp_path / "out")
+    if to == "onnx":
+        texts = {prop.key: prop.value for prop in onnx.load(tmp_path / "out").metadata_props}
+    else:
+        with safe_open(tmp_path / "out", "pt") as file:
+            texts = file.metadata()
+    assert json.loads(texts["classes"]) == [f"n{label}" for label in range(7)]
+    assert json.loads(texts["recipe"])["name"] == recipe
+    assert json.loads(texts["input"])["image"]["filter"] == "lanczos"
+    images_nhwc = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
+    classifier = load_classifier(path, torch.device("cpu"))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(fed_by_hand(images_nhwc, texts)))
+    wanted = classifier.probabilities(torch.from_numpy(images_nhwc), 1)
+    torch.testing.assert_close(logits.softmax(1), wanted, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("recipe", ["demo", "torchvision", "released"])
+@pytest.mark.parametrize("side_px", [256, 224])
+def test_with_input_takes_pixels_and_gives_our_probabilities(
+    run: Any, tmp_path: Path, recipe: str, side_px: int
+) -> None:
+    path, model = checkpoint(tmp_path / "a.pt", load_recipe(recipe, ["width=0.0625", "num_classes=7"]))
+    content = load_checkpoint(path)
+    images_nhwc = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
+    with torch.no_grad():
+        spread = float(model(images()).std(1).mean())
+    content["model"]["fc8.weight"] *= 2 / spread  # no uniform distribution, which would hide differences
+    save_checkpoint(path, content)
+    words = ["--checkpoint", path, "--to", "onnx", "--out", tmp_path / "a.onnx", "--with-input"]
+    done = run("export", *words, *(["224"] if side_px == 224 else []), "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["ir_version"], told["opset"]) == (3, 7)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+    assert (image.type, image.shape) == ("tensor(uint8)", ["batch", side_px, side_px, 3])
+    centre = images_nhwc[:, 16:240, 16:240] if side_px == 224 else images_nhwc
+    (found,) = session.run(["probabilities"], {"image": np.ascontiguousarray(centre)})
+    wanted = load_classifier(path, torch.device("cpu")).probabilities(torch.from_numpy(images_nhwc), 1).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert wanted.max() > 0.15
+
+
+def test_with_input_is_of_onnx_and_of_the_networks_crop(tmp_path: Path) -> None:
+    path, _ = checkpoint(tmp_path / "a.pt", load_recipe("demo", ["width=0.0625", "num_classes=7"]))
+    with pytest.raises(AlexnetError, match="only an ONNX model can hold the input's steps"):
+        export(path, "safetensors", tmp_path / "a", 256)
+    with pytest.raises(AlexnetError, match="this network sees 224 pixels of 256; give one of them"):
+        export(path, "onnx", tmp_path / "a", 227)
+    assert not (tmp_path / "a").exists()
+
+
+EXPORT = """
+import sys
+from pathlib import Path
+from alexnet_train.export import export
+export(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("to", ["onnx", "safetensors", "torchvision"])
+def test_two_exports_are_the_same_bytes(tmp_path: Path, to: str) -> None:
+    recipe = load_recipe("torchvision" if to == "torchvision" else "demo", ["num_classes=5"])
+    recipe = recipe if to == "torchvision" else replace(recipe, model=replace(recipe.model, width=0.0625))
+    path, _ = checkpoint(tmp_path / "a.pt", recipe)
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", EXPORT, str(path), to, str(tmp_path / f"{seed}.out")]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
+    assert (tmp_path / "1.out").read_bytes() == (tmp_path / "2.out").read_bytes()
+
+
+def test_weights_that_are_no_numbers_are_not_exported(tmp_path: Path) -> None:
+    path, _ = checkpoint(tmp_path / "a.pt", load_recipe("demo", ["width=0.0625", "num_classes=7"]))
+    content = load_checkpoint(path)
+    content["model"]["conv3.bias"][0] = float("nan")
+    save_checkpoint(path, content)
+    for to in FORMATS:
+        with pytest.raises(AlexnetError, match="conv3.bias holds values that are no numbers"):
+            export(path, to, tmp_path / "a")
+
+
+def test_torchvisions_network_takes_the_file(tmp_path: Path, torchvisions_alexnet: Callable[[int], nn.Module]) -> None:
     path, model = checkpoint(tmp_path / "a.pt", load_recipe("torchvision", ["num_classes=10"]))
-    export(path, "torchvision", tmp_path / "a.pth")
+    told = export(path, "torchvision", tmp_path / "a.pth")
     network = torchvisions_alexnet(10)
     network.load_state_dict(torch.load(tmp_path / "a.pth", weights_only=True))
     x = images() / 57.4
     torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("dropout_at", ["outputs", "inputs"])
-def test_halved_outputs_become_halved_weights(dropout_at: str) -> None:
-    settings = ["num_classes=10", "dropout_scaled_in=test", f"dropout_at={dropout_at}"]
-    model = AlexNet(load_recipe("torchvision", settings).model, torch.Generator().manual_seed(0)).eval()
-    network = torchvisions_alexnet(10)
-    network.load_state_dict(to_torchvision(model))
-    x = images()[:1] / 57.4
-    torch.testing.assert_close(network(x), model(x), rtol=1e-4, atol=1e-6)
+    facts = json.loads(Path(told["input"]).read_text())
+    assert told["input"] == f"{tmp_path}/a.pth.json"
+    assert facts["classes"][9] == "n9"
+    assert facts["input"]["scale"] == pytest.approx(1 / 57.4)
+    assert facts["input"]["mean"] == pytest.approx([123.5, 117.25, 104.125])
 
 
 def test_the_checkpoint_and_what_is_no_file_stay_as_they_are(tmp_path: Path) -> None:
@@ -124,13 +210,3 @@ def test_the_checkpoint_and_what_is_no_file_stay_as_they_are(tmp_path: Path) -> 
     export(path, "safetensors", tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").stat().st_size > 1000
-
-
-def test_other_networks_do_not_fit_torchvision() -> None:
-    recipe = load_recipe("torchvision", ["num_classes=10", "width=0.125"])
-    with pytest.raises(AlexnetError, match=r"model.width is 0.125, expected 1.0"):
-        to_torchvision(AlexNet(recipe.model))
-    model = AlexNet(replace(recipe.model, towers=2))
-    model.config = replace(model.config, width=1.0)
-    with pytest.raises(AlexnetError, match="towers is 2, expected 1; only networks of the recipe torchvision"):
-        to_torchvision(model)

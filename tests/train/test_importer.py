@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from alexnet_shards.manifest import ClassFact, Manifest, load_manifest, manifest_path, save_manifest
 from alexnet_train import importer
+from alexnet_train.checkpoint import load_checkpoint, save_checkpoint
 from alexnet_train.evaluate import load_classifier
+from alexnet_train.export import export
 
 SHAPES = {  # bvlc_alexnet's, from its deploy.prototxt: outputs, inputs of a group, rows, columns
     "conv1": (96, 3, 11, 11), "conv2": (256, 48, 5, 5), "conv3": (384, 256, 3, 3), "conv4": (384, 192, 3, 3),
@@ -125,15 +127,24 @@ def caffe_blobs() -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.flo
     return blobs
 
 
-def caffe_logits(blobs: Any, images_nhwc: npt.NDArray[np.uint8]) -> Tensor:
-    """bvlc_alexnet's deploy.prototxt in torch's functions: BGR minus the mean, centre crop of 227, norm after ReLU."""
+def caffe_logits(blobs: Any, images_nhwc: npt.NDArray[np.uint8], *, pool_first: bool = False) -> Tensor:
+    """bvlc_alexnet's deploy.prototxt in torch's functions: BGR minus the mean, centre crop of 227, norm after ReLU.
+
+    CaffeNet's where pooling comes first.
+    """
     functional: Any = torch.nn.functional
     bgr_nchw = images_nhwc[:, 14:241, 14:241, ::-1].astype(np.float32).transpose(0, 3, 1, 2)
     x = torch.from_numpy(bgr_nchw - np.array([104.00698793, 116.66876762, 122.67891434]).reshape(1, 3, 1, 1)).float()
     norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
     w: dict[str, Any] = {name: tuple(map(torch.from_numpy, parts)) for name, parts in blobs.items()}
-    x = functional.max_pool2d(norm(functional.conv2d(x, *w["conv1"], stride=4).relu()), 3, 2, ceil_mode=True)
-    x = functional.max_pool2d(norm(functional.conv2d(x, *w["conv2"], padding=2, groups=2).relu()), 3, 2, ceil_mode=True)
+
+    def pool(y: Tensor) -> Tensor:
+        pooled: Tensor = functional.max_pool2d(y, 3, 2, ceil_mode=True)
+        return pooled
+
+    first, second = (pool, norm) if pool_first else (norm, pool)
+    x = second(first(functional.conv2d(x, *w["conv1"], stride=4).relu()))
+    x = second(first(functional.conv2d(x, *w["conv2"], padding=2, groups=2).relu()))
     x = functional.conv2d(x, *w["conv3"], padding=1).relu()
     x = functional.conv2d(x, *w["conv4"], padding=1, groups=2).relu()
     x = functional.max_pool2d(functional.conv2d(x, *w["conv5"], padding=1, groups=2).relu(), 3, 2, ceil_mode=True)
@@ -150,7 +161,18 @@ def as_tensorflow(blobs: Any) -> dict[str, list[Any]]:
     return dump | {"fc6": [fc6, blobs["fc6"][1]]}
 
 
-@pytest.mark.parametrize("form", ["old.caffemodel", "new.caffemodel", "caffe.npy", "tensorflow.npy"])
+CAFFE_FORMS = [
+    ("old.caffemodel", "lrn-pool"),
+    ("new.caffemodel", "lrn-pool"),
+    ("old.caffemodel", "pool-lrn"),
+    ("new.caffemodel", "pool-lrn"),
+    ("caffe.npy", "lrn-pool"),
+    ("tensorflow.npy", "pool-lrn"),
+]
+STAGES = {"lrn-pool": ("ReLU", "LRN", "Pooling"), "pool-lrn": ("ReLU", "Pooling", "LRN")}
+
+
+@pytest.mark.parametrize(("form", "order"), CAFFE_FORMS)
 def test_caffe(
     run: Any,
     shards: str,
@@ -158,18 +180,22 @@ def test_caffe(
     images_nhwc: npt.NDArray[np.uint8],
     wnids: list[str],
     form: str,
+    order: str,
     caffemodel: Any,
 ) -> None:
     blobs, path, out = caffe_blobs(), tmp_path / form, tmp_path / "imported.pt"
+    said: tuple[str, ...] = ()
     if path.suffix == ".npy":
+        said = ("--order", order)
         dump = as_tensorflow(blobs) if form == "tensorflow.npy" else {name: list(pair) for name, pair in blobs.items()}
         np.save(path, np.array(dump, dtype=object), allow_pickle=True)
     else:
-        path.write_bytes(caffemodel(blobs, old=form == "old.caffemodel"))
-    done = run("import", "--from", "caffe", "--weights", path, "--shards", shards, "--out", out)
+        path.write_bytes(caffemodel(blobs, old=form == "old.caffemodel", stages=STAGES[order]))
+    done = run("import", "--from", "caffe", "--weights", path, "--shards", shards, "--out", out, "--json", *said)
     assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["recipe"] == {"lrn-pool": "caffe", "pool-lrn": "caffenet"}[order]
     with torch.no_grad():
-        logits = caffe_logits(blobs, images_nhwc)
+        logits = caffe_logits(blobs, images_nhwc, pool_first=order == "pool-lrn")
     assert_same_probabilities(out, images_nhwc, logits, wnids)
 
 
@@ -192,27 +218,114 @@ def test_other_classes_are_refused(run: Any, shards: str, tmp_path: Path, monkey
     assert not (tmp_path / "o.pt").exists()
 
 
+def refusal(run: Any, kind: str, path: Path, shards: str, *words: str) -> str:
+    """The one line of an import that fails; nothing is written."""
+    out = path.with_name("refused.pt")
+    done = run("import", "--from", kind, "--weights", path, "--shards", shards, "--out", out, *words)
+    assert done.exit_code == 1, done.output
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "weights_only" not in done.stderr
+    assert not out.exists()
+    return str(done.stderr)
+
+
 def test_other_weights_are_refused(run: Any, shards: str, tmp_path: Path) -> None:
     state = torchvision_network().state_dict()
-    files: dict[str, tuple[str, Any, str]] = {
-        "nothing.pth": ("torchvision", {}, "no 'features.0.weight' in it"),
-        "list.pth": ("torchvision", [1], "expected a .pth file"),
-        "few.pth": ("torchvision", state | {"classifier.6.weight": torch.zeros(10, 4096)}, "fc8.weight is (10, 4096)"),
-        "shape.pth": ("torchvision", state | {"features.3.weight": torch.zeros(64, 64, 5, 5)}, "conv2.weight is"),
+    files: dict[str, tuple[Any, str]] = {
+        "nothing.pth": ({}, "no features.0.weight in it (it has nothing)"),
+        "few.pth": (state | {"classifier.6.weight": torch.zeros(10, 4096)}, "fc8.weight is (10, 4096)"),
+        "shape.pth": (state | {"features.3.weight": torch.zeros(64, 64, 5, 5)}, "conv2.weight is"),
+        "part.pth": ({"features.0.weight": state["features.0.weight"]}, "no features.0.bias in it"),
     }
-    for name, (kind, content, message) in files.items():
+    for name, (content, message) in files.items():
         torch.save(content, tmp_path / name)
-        done = run(
-            "import", "--from", kind, "--weights", tmp_path / name, "--shards", shards, "--out", tmp_path / "o.pt"
-        )
-        assert done.exit_code == 1, name
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
-    (tmp_path / "text.pth").write_text("no weights")
-    for kind, path in (("torchvision", "text.pth"), ("caffe", "text.pth"), ("torchvision", "absent.pth")):
-        done = run(
-            "import", "--from", kind, "--weights", tmp_path / path, "--shards", shards, "--out", tmp_path / "o.pt"
-        )
-        assert done.exit_code == 1
-        assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "o.pt").exists()
+        assert message in refusal(run, "torchvision", tmp_path / name, shards)
+
+
+def test_numbers_that_are_none_are_refused(run: Any, shards: str, tmp_path: Path, caffemodel: Any) -> None:
+    state = torchvision_network().state_dict()
+    state["features.10.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    assert "1 values of conv5.bias are no numbers" in refusal(run, "torchvision", tmp_path / "nan.pth", shards)
+    blobs = caffe_blobs()
+    blobs["fc8"][0][:2] = np.inf
+    (tmp_path / "inf.caffemodel").write_bytes(caffemodel(blobs, old=False, stages=STAGES["lrn-pool"]))
+    assert "8192 values of fc8.weight are no numbers" in refusal(run, "caffe", tmp_path / "inf.caffemodel", shards)
+
+
+def test_caffes_order_is_asked_for_where_the_file_cannot_tell(
+    run: Any, shards: str, tmp_path: Path, caffemodel: Any
+) -> None:
+    small = {name: (np.zeros((1, 1), np.float32), np.zeros(1, np.float32)) for name in SHAPES}
+    np.save(tmp_path / "x.npy", np.array({name: list(pair) for name, pair in small.items()}, dtype=object))
+    asked = "whether lrn or pool comes first; give --order lrn-pool (bvlc_alexnet) or --order pool-lrn (CaffeNet)"
+    assert asked in refusal(run, "caffe", tmp_path / "x.npy", shards)
+    for stages, message in (
+        ((), asked),
+        (("ReLU", "Pooling"), "pool behind conv1 and conv2; expected lrn-pool or pool-lrn behind both"),
+        (("LRN", "Pooling", "LRN"), "lrn-pool-lrn behind conv1 and conv2"),
+    ):
+        (tmp_path / "x.caffemodel").write_bytes(caffemodel(small, old=False, stages=stages))
+        assert message in refusal(run, "caffe", tmp_path / "x.caffemodel", shards)
+    (tmp_path / "x.caffemodel").write_bytes(caffemodel(small, old=True, stages=STAGES["lrn-pool"]))
+    assert "its layers are in the order lrn-pool" in refusal(
+        run, "caffe", tmp_path / "x.caffemodel", shards, "--order", "pool-lrn"
+    )
+    torch.save({}, tmp_path / "x.pth")
+    assert "it is of Caffe's networks" in refusal(run, "torchvision", tmp_path / "x.pth", shards, "--order", "pool-lrn")
+
+
+def test_torchvisions_own_numbers_come_back(run: Any, shards: str, tmp_path: Path) -> None:
+    network = torchvision_network()
+    torch.save(
+        {"state_dict": {f"module.{name}": tensor for name, tensor in network.state_dict().items()}}, tmp_path / "a.pth"
+    )
+    done = run(
+        "import",
+        "--from",
+        "torchvision",
+        "--weights",
+        tmp_path / "a.pth",
+        "--shards",
+        shards,
+        "--out",
+        tmp_path / "a.pt",
+    )
+    assert done.exit_code == 0, done.output
+    export(tmp_path / "a.pt", "torchvision", tmp_path / "b.pth")
+    again = torch.load(tmp_path / "b.pth", weights_only=True)
+    assert again.keys() == network.state_dict().keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in network.state_dict().items())
+    facts = json.loads((tmp_path / "b.pth.json").read_text())
+    assert facts["classes"] == sorted(facts["classes"])
+    assert facts["input"]["mean"] == [0.485, 0.456, 0.406]
+    assert facts["input"]["std"] == [0.229, 0.224, 0.225]
+
+
+def test_trained_further_it_still_takes_torchvisions_input(
+    run: Any, shards: str, tmp_path: Path, images_nhwc: npt.NDArray[np.uint8]
+) -> None:
+    torch.save(torchvision_network().state_dict(), tmp_path / "a.pth")
+    run(
+        "import",
+        "--from",
+        "torchvision",
+        "--weights",
+        tmp_path / "a.pth",
+        "--shards",
+        shards,
+        "--out",
+        tmp_path / "a.pt",
+    )
+    content = load_checkpoint(tmp_path / "a.pt")
+    content["model"]["conv1.weight"] *= 1.5
+    del content["torchvision"]  # as a run that began with it
+    save_checkpoint(tmp_path / "b.pt", content)
+    export(tmp_path / "b.pt", "torchvision", tmp_path / "b.pth")
+    network = torchvision_network()
+    network.load_state_dict(torch.load(tmp_path / "b.pth", weights_only=True))
+    crops_nchw = torch.from_numpy(images_nhwc[:, 16:240, 16:240].transpose(0, 3, 1, 2) / 255).float()
+    mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    found = load_classifier(tmp_path / "b.pt", torch.device("cpu")).probabilities(torch.from_numpy(images_nhwc), 1)
+    with torch.no_grad():
+        torch.testing.assert_close(network((crops_nchw - mean) / std).softmax(1), found, rtol=2e-3, atol=1e-6)

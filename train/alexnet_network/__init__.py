@@ -6,7 +6,7 @@ loss = functional.cross_entropy(model(x), batch.labels)
 """
 
 from alexnet_network.bounds import Bounds, check_choices, check_numbers, shown
-from alexnet_network.caffemodel import read_caffemodel
+from alexnet_network.caffemodel import CaffeLayer, order_behind, read_caffemodel
 from alexnet_network.classifier import Classifier
 from alexnet_network.input import DeviceStats, InputConfig, train_input
 from alexnet_network.model import AlexNet, LayerCost, layer_costs
@@ -21,6 +21,7 @@ __all__ = [
     "LAYERS",
     "AlexNet",
     "Bounds",
+    "CaffeLayer",
     "Classifier",
     "DeviceStats",
     "InputConfig",
@@ -37,6 +38,8 @@ __all__ = [
     "layer_names",
     "make_optimizer",
     "make_scaler",
+    "onnxgraph",
+    "order_behind",
     "phase_at",
     "rates_at",
     "read_caffemodel",

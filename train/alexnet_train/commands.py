@@ -16,7 +16,9 @@ from alexnet_command.signals import loading
 # Names that options offer; their homes (recipe, export, importer) import torch.
 DEFAULT_RECIPE = "released"
 FORMATS = ("onnx", "safetensors", "torchvision")
+INPUT_SIDES = ("256", "224", "227")
 SOURCES = ("caffe", "torchvision")
+ORDERS = ("lrn-pool", "pool-lrn")
 
 EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -227,7 +229,7 @@ def predict(**options: Any) -> None:
 @commands.command(
     "export",
     examples=[
-        "alexnet-export --checkpoint best.pt --to onnx --out alexnet.onnx",
+        "alexnet-export --checkpoint best.pt --to onnx --out alexnet.onnx --with-input",
         "alexnet-export --checkpoint best.pt --to safetensors --out alexnet.safetensors",
     ],
 )
@@ -236,12 +238,21 @@ def predict(**options: Any) -> None:
 )
 @click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
 @click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "--with-input",
+    metavar="[SIDE]",
+    type=click.Choice(INPUT_SIDES),
+    is_flag=False,
+    flag_value=INPUT_SIDES[0],
+    help="ONNX that takes uint8 RGB images (N, SIDE, SIDE, 3) to probabilities; SIDE is 256 where silent, or the crop's.",
+)
 @AS_JSON
 def export(**options: Any) -> None:
-    """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet."""
+    """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet, and how it is fed."""
     with loading():
         from alexnet_train.export import export
-    _result(options, export(options["checkpoint"], options["to"], options["out"]))
+    side_px = int(options["with_input"] or 0)
+    _result(options, export(options["checkpoint"], options["to"], options["out"], side_px))
 
 
 @commands.command(
@@ -263,14 +274,20 @@ def export(**options: Any) -> None:
     "--shards", metavar="SHARDS", required=True, help="Shards of ILSVRC-2012, whose class order the checkpoint gets."
 )
 @click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The checkpoint to write.")
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    help="Of Caffe's weights, where the file does not say: lrn-pool is bvlc_alexnet, pool-lrn is CaffeNet.",
+)
 @AS_JSON
 @EXTRA_PATHS
 def import_(**options: Any) -> None:
-    """Write published weights of torchvision's AlexNet or Caffe's bvlc_alexnet as a checkpoint."""
+    """Write published weights of torchvision's AlexNet, Caffe's bvlc_alexnet or CaffeNet as a checkpoint."""
     with loading():
         from alexnet_train.importer import import_weights
     shards = (options["shards"], *options["more_shards"])
-    _result(options, import_weights(options["kind"], options["weights"], shards, options["out"]))
+    what = (options["kind"], options["weights"], shards, options["out"], options["order"])
+    _result(options, import_weights(*what))
 
 
 def sort_paths(
