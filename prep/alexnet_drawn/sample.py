@@ -1,9 +1,7 @@
 """A small source in the exact layout of the official archives, drawn, with every kind of odd file in it."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +15,7 @@ from alexnet_drawn.shots import SamplePlan, Shot, plan_sample, render_shot
 from alexnet_drawn.tarwrite import directory_header, end_tar, file_header, write_member
 from alexnet_shards.editions import EDITIONS
 from alexnet_shards.files import atomic_file, worded, write_atomic
-from alexnet_shards.processes import worker_pool
+from alexnet_shards.pool import WorkerPool, worker_pool
 
 FACTS_NAME = "sample.json"
 CHUNK_SHOTS = 16
@@ -173,17 +171,13 @@ def _render_chunk(draw: Callable[[Shot], bytes], shots: Sequence[Shot]) -> list[
 
 
 def _ahead(
-    pool: ProcessPoolExecutor, work: Callable[[Sequence[Shot]], list[bytes]], ahead: int, shots: Iterable[Shot]
+    pool: WorkerPool, work: Callable[[Sequence[Shot]], list[bytes]], ahead: int, shots: Iterable[Shot]
 ) -> Contents:
     """Results in order with at most `ahead` chunks in memory, however slow the disk is."""
     rest = iter(shots)
-    waiting: deque[Future[list[bytes]]] = deque()
-    while True:
-        while len(waiting) < ahead and (chunk := list(islice(rest, CHUNK_SHOTS))):
-            waiting.append(pool.submit(work, chunk))
-        if not waiting:
-            return
-        yield from waiting.popleft().result()
+    chunks = iter(lambda: list(islice(rest, CHUNK_SHOTS)), [])
+    for contents in pool.map(work, chunks, ahead=ahead):
+        yield from contents
 
 
 def _counted(

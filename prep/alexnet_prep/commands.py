@@ -3,7 +3,6 @@
 What a command works with is imported when it runs, so that help is printed at once.
 """
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +45,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     """Draw a small, learnable source in the exact layout of the official archives into DIR."""
     with loading():
         from alexnet_drawn import SampleRequest, draw_source
+        from alexnet_shards.machine import available_cpus
     request = SampleRequest(directory=directory, workers=workers or available_cpus(), **options)
     with Progress("draw", "images") as progress:
         facts = draw_source(request, progress.at)
@@ -115,6 +115,7 @@ def shards(**options: Any) -> None:
         from alexnet_prep.pipeline import ShardsRequest, make_shards
         from alexnet_prep.progress import RunProgress
         from alexnet_prep.report import account_line, refuse_problems, report_lines, report_table
+        from alexnet_shards.machine import available_cpus
     _say_decoder()
     as_json, strict = options.pop("as_json"), options.pop("strict")
     names = {
@@ -154,6 +155,7 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
     with loading():
         from alexnet_prep import statistics
         from alexnet_prep.report import deviation_line, statistics_facts, statistics_table
+        from alexnet_shards.machine import available_cpus
     chosen = (*patterns, *more) or ("shards/train-*.tar",)
     out = out or Path(chosen[0]).parent / "stats.npz"
     started = time.monotonic()
@@ -194,6 +196,7 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
         from alexnet_prep.report import verify_table
         from alexnet_prep.verify import splits_in
         from alexnet_prep.verify import verify as verify_splits
+        from alexnet_shards.machine import available_cpus
     workers = options["workers"] or available_cpus()
     splits = splits_in(directory) if split == "all" else (split,)
     with Progress("verify", "shards") as progress:
@@ -230,6 +233,7 @@ def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None
     """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
         from alexnet_shards.adopt import index_shards, read_classes
+        from alexnet_shards.machine import available_cpus
     facts = read_classes(classes) if classes is not None else None
     with Progress("index", "shards") as progress:
         found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress.at, facts)
@@ -270,11 +274,6 @@ def _class_rules(options: dict[str, Any]) -> Any:
     )
     allowed = {name: options.pop(option) for name, option in names.items()}
     return ClassRules(listed=read_classes(classes) if classes else (), **allowed)
-
-
-def available_cpus() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say_decoder() -> None:

@@ -2,12 +2,10 @@
 
 import gzip
 import io
-import multiprocessing
 import signal
 import tarfile
 import zlib
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +15,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from alexnet_prep.errors import RunError, SourceError
+from alexnet_shards.processes import ChildLostError, call_apart
 
 # Everything scipy's reader raises for a damaged MAT file, found by mutating real ones.
 MAT_ERRORS = (
@@ -36,6 +35,8 @@ MAT_ERRORS = (
 )
 MAX_MEMBER_BYTES = 64 << 20
 READER_STARTS = 3
+READER_SECONDS = 60  # the official files take one
+READER_EXTRA_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,34 +93,28 @@ def _read_apart(content: bytes, year: str, where: str) -> tuple[list[DevkitClass
     A kill from outside says nothing about the file: the reader is started again, and RunError raised where it is
     killed each time.
     """
-    context = multiprocessing.get_context("fork")
     for _ in range(READER_STARTS):
-        receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_send_leaves, args=(sender, content, year), daemon=True)
-        child.start()
-        sender.close()
         try:
-            answer: tuple[list[DevkitClass], str] | None = receiver.recv()
-        except EOFError:
-            answer = None
-        finally:
-            receiver.close()
-        child.join()
-        if answer is not None:
+            answer: tuple[list[DevkitClass], str] = call_apart(
+                _leaves, (content, year), seconds=READER_SECONDS, extra_bytes=READER_EXTRA_BYTES
+            )
+        except ChildLostError as error:
+            if error.signal_number is None:
+                return [], f"its reader took over {READER_SECONDS} s"
+            if error.signal_number != signal.SIGKILL:
+                return [], "its reader crashed"
+        else:
             return answer
-        if child.exitcode != -signal.SIGKILL:
-            return [], "its reader crashed"
     raise RunError(f"{where}: its reader was killed {READER_STARTS} times (out of memory?); start again")
 
 
-def _send_leaves(sender: Connection, content: bytes, year: str) -> None:
+def _leaves(content: bytes, year: str) -> tuple[list[DevkitClass], str]:
     try:
         synsets = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["synsets"])
         leaves = [_class(row, year) for row in synsets if int(row.num_children) == 0]
     except MAT_ERRORS as error:
-        sender.send(([], f"{type(error).__name__}: {_first_line(error)}"))
-    else:
-        sender.send((sorted(leaves, key=lambda leaf: leaf.official_id), ""))
+        return [], f"{type(error).__name__}: {_first_line(error)}"
+    return sorted(leaves, key=lambda leaf: leaf.official_id), ""
 
 
 def parse_ids(content: bytes, num_classes: int, where: str) -> npt.NDArray[np.int32]:

@@ -1,22 +1,21 @@
 """Worker processes that may be killed or hang without harm: a death costs a retry, then one image, never the run."""
 
 import errno
-import multiprocessing
 import os
-import resource
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Protocol
 
 from alexnet_prep.build import AT_IMAGE, READING, BuildSetup, Seconds, ShardJob, Sidecar
 from alexnet_prep.errors import RunError
 from alexnet_prep.worker import worker_main
+from alexnet_shards.machine import affordable_workers
+from alexnet_shards.processes import Child, start_child
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,6 @@ POLL_SECONDS = 0.5
 START_SECONDS = 120.0  # a new process imports its libraries, from a cold disk perhaps, before it can say a word
 
 
-# A worker takes a pipe and a sentinel here, and a few more files while it is started or replaced.
-FILES_A_WORKER = 3
-SPARE_FILES = 16
-MAX_WORKERS = 1 << 16
-FD_DIRECTORY = Path("/dev/fd")
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
@@ -65,7 +59,7 @@ class Listener(Protocol):
 
 @dataclass(kw_only=True)
 class _Worker:
-    process: SpawnProcess
+    process: Child
     connection: Connection
     job: ShardJob | None = None
     phase: str = ""
@@ -91,7 +85,6 @@ class Engine:
         target: WorkerTarget = worker_main,
     ) -> None:
         self._setup, self._hang_seconds, self._listener, self._target = setup, hang_seconds, listener, target
-        self._context = multiprocessing.get_context("spawn")
         self._num_workers = workers
         self._workers: list[_Worker] = []
         self._blame: Counter[tuple[int, int, str]] = Counter()
@@ -123,7 +116,7 @@ class Engine:
 
     def _start_all(self, wanted: int) -> None:
         """Start so many workers, or as many as the system's limits allow. Raises RunError where it allows none."""
-        allowed = min(wanted, affordable_workers())
+        allowed = affordable_workers(wanted)
         reason = "open files (ulimit -n)"
         while len(self._workers) < allowed:
             try:
@@ -139,16 +132,8 @@ class Engine:
             self._listener.waiting(f"{len(self._workers)} workers instead of {wanted}: {reason}")
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=self._target, args=(theirs, self._setup, os.getpid()), daemon=True)
-        try:
-            process.start()
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return _Worker(process=process, connection=ours)
+        process = start_child(self._target, (self._setup, os.getpid()))
+        return _Worker(process=process, connection=process.connection)
 
     def _give(self, worker: _Worker, job: ShardJob) -> None:
         worker.job, worker.phase, worker.position, worker.heard_s = job, "", -1, time.monotonic()
@@ -234,22 +219,11 @@ class Engine:
 
     @staticmethod
     def _end(worker: _Worker) -> None:
-        worker.connection.close()
-        worker.process.join()
         worker.process.close()
 
 
 def _at(job: ShardJob, position: int) -> str:
     return f" at {job.key(position)}; the shard is built again" if position >= 0 else "; the shard is built again"
-
-
-def affordable_workers() -> int:
-    """How many workers the limit of open files (ulimit -n) leaves room for, at least one."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MAX_WORKERS
-    open_files = sum(1 for _ in FD_DIRECTORY.iterdir()) if FD_DIRECTORY.is_dir() else SPARE_FILES
-    return max(1, (soft - open_files - SPARE_FILES) // FILES_A_WORKER)
 
 
 def is_stopped(pid: int | None) -> bool:

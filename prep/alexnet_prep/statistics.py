@@ -14,7 +14,7 @@ from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import output_path, worded
 from alexnet_shards.index import IndexRows
-from alexnet_shards.processes import worker_pool
+from alexnet_shards.pool import worker_pool
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import Stats, save_stats
 

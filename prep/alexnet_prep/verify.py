@@ -12,7 +12,7 @@ from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
-from alexnet_shards.processes import worker_pool
+from alexnet_shards.pool import worker_pool
 from alexnet_shards.scan import scan_shard
 
 MANIFEST_SUFFIX = ".manifest.json"

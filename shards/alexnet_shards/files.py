@@ -155,7 +155,7 @@ def own_directory(path: Path, *, private: bool = False) -> Path:
 
 
 @contextmanager
-def worded(path: Path, attempt: str = "written") -> Iterator[None]:
+def worded(path: Path | str, attempt: str = "written") -> Iterator[None]:
     """Have an OSError of the block leave it as the FileError of `path`."""
     try:
         yield

@@ -12,7 +12,7 @@ import numpy as np
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.manifest import LABEL_SUFFIX, ShardFact
-from alexnet_shards.processes import worker_pool
+from alexnet_shards.pool import worker_pool
 from alexnet_shards.tar import TRAILING, TarMember, read_member, walk_tar
 from alexnet_shards.tarsparse import ReadAt
 

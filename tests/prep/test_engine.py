@@ -105,7 +105,7 @@ def children() -> list[int]:
             command = path.with_name("cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[1]) == os.getpid() and b"spawn_main" in command:
+        if int(fields[1]) == os.getpid() and b"alexnet_prep.worker" in command:
             found.append(int(path.parent.name))
     return found
 

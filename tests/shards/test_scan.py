@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import multiprocessing
 import os
 import signal
 import tarfile
@@ -134,8 +133,8 @@ def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
 
     def kill(fact: ShardFact) -> None:
         if fact.name == "train-000.tar":
-            for child in multiprocessing.active_children():
-                os.kill(child.pid or 0, signal.SIGKILL)
+            for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
 
     with pytest.raises(WorkerError, match=f"^{tmp_path}: a worker was killed .*fewer --workers$"):
         scan_shards(paths, 2, kill)

@@ -177,3 +177,14 @@ def session_members(session: int, but: list[int]) -> list[int]:
         if not living or time.monotonic() > deadline:
             return living
         time.sleep(0.05)
+
+
+def test_modules_of_the_current_directory_are_not_run(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pickle", "numpy", "json", "alexnet_stream", "signal", "selectors"):
+        (tmp_path / f"{name}.py").write_text("open('/proc/self/cwd/trapped', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    with Stream(open_shards([pattern]), StreamConfig(batch_size=2, seed=1, child_process=True)) as stream:
+        next(stream.epoch())
+    assert not (tmp_path / "trapped").exists()

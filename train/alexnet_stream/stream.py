@@ -15,6 +15,7 @@ import torch
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import CROP_PX, IMAGE_PX
+from alexnet_shards.machine import available_cpus
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.batch import Batch, Meters, pad
 from alexnet_stream.child import ChildLoader
@@ -85,7 +86,7 @@ class StreamConfig:
 def default_threads() -> int:
     """This process's share of the cores it may use: torchrun's LOCAL_WORLD_SIZE says how many processes share them."""
     sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, len(os.sched_getaffinity(0)) // (int(sharing) if sharing.isdigit() and int(sharing) else 1))
+    return max(1, available_cpus() // (int(sharing) if sharing.isdigit() and int(sharing) else 1))
 
 
 class Stream:

@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from alexnet_command.options import Command
 from alexnet_command.printing import say, show
 from alexnet_command.tables import table_lines
 from alexnet_command.units import duration_text, share_text
+from alexnet_shards.processes import run_module
 
 MODULES = {
     "alexnet-prep": ("alexnet_prep.cli", ()),
@@ -48,15 +47,9 @@ def run_step(words: tuple[str, ...]) -> Step:
     say(f"$ {shlex.join(words)}")
     module, arguments = MODULES[words[0]]
     started = time.monotonic()
-    command = [sys.executable, "-m", module, *arguments, *words[1:], "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            printed, _ = process.communicate()
-        except BaseException:
-            process.terminate()  # it saves and leaves; the end of the block waits for it
-            raise
-    if process.returncode:
-        raise StepFailed(words, process.returncode)
+    status, printed = run_module(module, (*arguments, *words[1:], "--json"))
+    if status:
+        raise StepFailed(words, status)
     return Step(words=words, result=json.loads(printed.splitlines()[-1]), seconds=time.monotonic() - started)
 
 
