@@ -92,7 +92,9 @@ def _open_set(files: SetFiles) -> ShardSet:
     if not files.manifest.exists() or not files.index.exists():
         _make_index_once(files)
     try:
-        facts = {path.rpartition("/")[2]: Path(path).stat() for path in files.paths}
+        names = {path.rpartition("/")[2] for path in files.paths}
+        with os.scandir(files.directory) as entries:
+            facts = {entry.name: entry.stat() for entry in entries if entry.name in names}
         index_facts = files.index.stat()
     except OSError as error:
         raise FormatError(f"{files.directory}: cannot be read ({error.strerror}); check the files") from error
@@ -179,9 +181,9 @@ def check_rows(index: Path, rows: IndexRows, manifest: Manifest) -> None:
     shard = rows["shard"]
     agree = len(rows) == samples.sum() and (len(rows) == 0 or int(shard.max()) < len(samples))
     agree = agree and np.array_equal(np.bincount(shard, minlength=len(samples)), samples)
-    if agree:  # offset + size may be more than 64 bits hold
-        length, offset = lengths[shard], rows["offset"]
-        agree = bool(np.all((offset <= length) & (rows["size"] <= length - np.minimum(offset, length))))
+    offset = rows["offset"]
+    agree = agree and int(offset.max(initial=0)) < 2**63  # else offset + size may be more than 64 bits hold
+    agree = agree and bool(np.all(offset + rows["size"] <= lengths[shard]))
     if not agree:
         raise FormatError(f"{index}: not the index of the manifest beside it; make it again with alexnet-prep index")
     lowest, largest = int(rows["label"].min(initial=0)), int(rows["label"].max(initial=0))

@@ -53,8 +53,9 @@ def has_checksum(block: bytes) -> bool:
     if len(block) != BLOCK or not stored or OCTAL.fullmatch(stored) is None:
         return False
     rest = block[:148] + b" " * 8 + block[156:]
+    expected, total = int(stored, 8), sum(rest)
     # The oldest tars added the bytes up as signed numbers.
-    return int(stored, 8) in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest))
+    return expected == total or expected == total - 256 * sum(byte > 127 for byte in rest)
 
 
 def parse_header(block: bytes, where: str) -> Header:
