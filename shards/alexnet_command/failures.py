@@ -120,7 +120,8 @@ def _memory_line(error: BaseException) -> str:
 
 
 def _usage_line(error: click.UsageError) -> str:
-    text = " ".join(error.format_message().split())
+    no_words = isinstance(error, click.exceptions.NoArgsIsHelpError)  # its message is the whole help
+    text = "Missing command" if no_words else " ".join(error.format_message().split())
     if error.ctx is None:
         return text
     usage = " ".join(error.ctx.get_usage().split())

@@ -45,6 +45,13 @@ class Group(click.Group):
         super().__init__(name, **attributes)
         self.params.append(version_option())
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with its whole first sentence: click would cut it."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 def version_option() -> click.Option:
     """--version: the command's name and the project's version."""

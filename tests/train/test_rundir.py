@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from alexnet_shards.errors import FormatError
 from alexnet_train.checkpoint import STATE_KEYS, checkpoint_path, save_checkpoint
-from alexnet_train.rundir import RunDirectory, RunDirectoryError, restarted
+from alexnet_train.rundir import RunDirectory, RunDirectoryError, chosen_checkpoint, restarted
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -217,3 +218,17 @@ def test_a_log_without_its_checkpoints_is_kept(tmp_path: Path) -> None:
         log.write_text('{"kind": "epoch", "step": 1}\n')
         owner.keep_old_log()
     assert (tmp_path / "metrics.jsonl.old").read_text() == '{"kind": "epoch", "step": 1}\n'
+
+
+def test_a_run_is_a_checkpoint_too(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    assert chosen_checkpoint(tmp_path / "none.pt") == tmp_path / "none.pt"
+    with pytest.raises(FormatError, match="no checkpoint in it; expected a file of RUN/checkpoints, or RUN itself"):
+        chosen_checkpoint(tmp_path / "run")
+    for name in ("step-00000002.pt", "step-00000010.pt"):
+        (checkpoints / name).touch()
+    for place in (tmp_path / "run", checkpoints):
+        assert chosen_checkpoint(place) == checkpoints / "step-00000010.pt"
+    (checkpoints / "best.pt").touch()
+    assert chosen_checkpoint(tmp_path / "run") == checkpoints / "best.pt"

@@ -23,6 +23,13 @@ ORDERS = ("lrn-pool", "pool-lrn")
 EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
+CHECKPOINT = click.option(
+    "--checkpoint",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A file of RUN/checkpoints, or RUN: its best.",
+)
 VIEWS = click.option("--views", type=click.Choice(["1", "10"]), default="10", help="Crops of each image.")
 
 
@@ -151,7 +158,7 @@ def train(**options: Any) -> None:
     required=True,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A file of RUN/checkpoints; several times: their probabilities are averaged.",
+    help="A file of RUN/checkpoints, or RUN: its best; several times: their probabilities are averaged.",
 )
 @click.option("--shards", metavar="SHARDS", required=True, help="Shards to evaluate on: a path, a glob or a range.")
 @VIEWS
@@ -177,9 +184,10 @@ def evaluate(**options: Any) -> None:
         from alexnet_train.distributed import join_world
         from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
         from alexnet_train.metrics import worst_classes
+        from alexnet_train.rundir import chosen_checkpoint
     shards = open_shards([options["shards"], *options["more_shards"]])
     with join_world(options["device"]) as world, Progress("evaluate", "images", quiet=not world.is_main) as progress:
-        classifiers = [load_classifier(path, world.device) for path in options["checkpoints"]]
+        classifiers = [load_classifier(chosen_checkpoint(path), world.device) for path in options["checkpoints"]]
         progress.start(shards.num_samples)
         batch_size, quarantine = options["batch_size"], options["quarantine"]
         how = EvalConfig(views=int(options["views"]), batch_size=batch_size, world=world, quarantine=quarantine)
@@ -196,9 +204,7 @@ def evaluate(**options: Any) -> None:
         "alexnet-predict --checkpoint best.pt --views 1 --top 3 photos/*.jpg --json",
     ],
 )
-@click.option(
-    "--checkpoint", metavar="FILE", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints."
-)
+@CHECKPOINT
 @VIEWS
 @click.option("--top", metavar="N", type=click.IntRange(1), default=5, help="Classes to name for each image.")
 @DEVICE
@@ -212,14 +218,16 @@ def predict(**options: Any) -> None:
         from alexnet_train.distributed import choose_device
         from alexnet_train.evaluate import classifier_of
         from alexnet_train.predict import BadFile, predict
+        from alexnet_train.rundir import chosen_checkpoint
     bad: list[BadFile] = []
 
     def on_bad(error: BadFile) -> None:
         bad.append(error)
         say(f"error: {error}")
 
-    content = load_checkpoint(options["checkpoint"])
-    classifier = classifier_of(content, str(options["checkpoint"]), choose_device(options["device"]))
+    checkpoint = chosen_checkpoint(options["checkpoint"])
+    content = load_checkpoint(checkpoint)
+    classifier = classifier_of(content, str(checkpoint), choose_device(options["device"]))
     pixels = PixelRecipe.from_dict(content.get("pixels", {}))
     how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
     _result(options, predict(classifier, options["images"], pixels, **how))
@@ -233,9 +241,7 @@ def predict(**options: Any) -> None:
         "alexnet-export --checkpoint best.pt --to safetensors --out alexnet.safetensors",
     ],
 )
-@click.option(
-    "--checkpoint", metavar="FILE", required=True, type=click.Path(path_type=Path), help="A file of RUN/checkpoints."
-)
+@CHECKPOINT
 @click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
 @click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option(
@@ -251,8 +257,10 @@ def export(**options: Any) -> None:
     """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet, and how it is fed."""
     with loading():
         from alexnet_train.export import export
+        from alexnet_train.rundir import chosen_checkpoint
     side_px = int(options["with_input"] or 0)
-    _result(options, export(options["checkpoint"], options["to"], options["out"], side_px))
+    checkpoint = chosen_checkpoint(options["checkpoint"])
+    _result(options, export(checkpoint, options["to"], options["out"], side_px))
 
 
 @commands.command(

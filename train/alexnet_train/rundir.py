@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import TEMPORARY_SUFFIX
 from alexnet_train.aside import move_run_aside, point_to, set_aside
 from alexnet_train.checkpoint import Look, Verdict, checkpoint_path, list_checkpoints, look_at, step_of
@@ -28,6 +28,18 @@ POLL_SECONDS = 0.1
 # How long the workers of a launcher that was killed may take to notice and leave, and what two starts by hand wait.
 PATIENCE_SECONDS, LAUNCHED_PATIENCE_SECONDS = 2.0, 60.0
 RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+
+
+def chosen_checkpoint(path: Path) -> Path:
+    """`path` itself, or of a run's directory its best checkpoint, its newest where no best one is known."""
+    directory = next((place for place in (path / CHECKPOINTS_NAME, path) if place.is_dir()), None)
+    if directory is None:
+        return path
+    best = directory / BEST_NAME
+    found = [best] if best.is_file() else list_checkpoints(directory)[-1:]
+    if not found:
+        raise FormatError(f"{path}: no checkpoint in it; expected a file of RUN/checkpoints, or RUN itself")
+    return found[0]
 
 
 class RunDirectoryError(AlexnetError):
