@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from alexnet_train.checkpoint import load_checkpoint
-from alexnet_train.commands import DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES, sort_paths
+from alexnet_train.commands import DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES
 from alexnet_train.export import FORMATS as EXPORTED
 from alexnet_train.importer import ORDERS as CAFFE_ORDERS
 from alexnet_train.importer import SOURCES as IMPORTED
 from alexnet_train.recipe import DEFAULT_RECIPE as OF_RECIPES
+from alexnet_train.rundata import sort_paths
 
 SMALL = ["--recipe", "demo", "--set", "width=0.0625", "--set", "batch_size=5", "--set", "epochs=1"]
 

@@ -3,7 +3,6 @@
 What a command works with, torch above all, is imported when it runs, so that help is printed at once.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +119,7 @@ def train(**options: Any) -> None:
         from alexnet_train.overfit import overfit
         from alexnet_train.recipe import load_recipe
         from alexnet_train.runconfig import LoaderOptions, RunConfig
+        from alexnet_train.rundata import sort_paths
     recipe = load_recipe(options["recipe"], options["settings"])
     shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
     options["threads"] = options["threads"] or 0
@@ -296,20 +296,6 @@ def import_(**options: Any) -> None:
     shards = (options["shards"], *options["more_shards"])
     what = (options["kind"], options["weights"], shards, options["out"], options["order"])
     _result(options, import_weights(*what))
-
-
-def sort_paths(
-    shards: str, val_shards: str | None, more_shards: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(training, validation) patterns. The shell expands unquoted braces and globs to many words, of which click gives
-    all but the first as `more_shards`; those of the validation split belong to --val-shards."""
-    from alexnet_shards.manifest import split_of
-
-    if val_shards is None:
-        return (shards, *more_shards), ()
-    val_split = split_of(val_shards)
-    val_paths = tuple(path for path in more_shards if split_of(path) == val_split)
-    return (shards, *(path for path in more_shards if path not in val_paths)), (val_shards, *val_paths)
 
 
 def _result(options: dict[str, Any], content: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
-from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of
+from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of, split_of
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.shown import public_address
 from alexnet_shards.stats import Stats, load_stats
@@ -112,3 +112,15 @@ def with_classes(recipe: Recipe, train: ShardSet) -> Recipe:
     if given and given < max(needed, int(train.labels.max()) + 1):
         raise AlexnetError(f"num_classes is {given}, but the shards have {needed} classes; leave it out or raise it")
     return replace(recipe, model=replace(recipe.model, num_classes=given or needed))
+
+
+def sort_paths(
+    shards: str, val_shards: str | None, more_shards: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(training, validation) patterns. The shell expands unquoted braces and globs to many words, of which click gives
+    all but the first as `more_shards`; those of the validation split belong to --val-shards."""
+    if val_shards is None:
+        return (shards, *more_shards), ()
+    val_split = split_of(val_shards)
+    val_paths = tuple(path for path in more_shards if split_of(path) == val_split)
+    return (shards, *(path for path in more_shards if path not in val_paths)), (val_shards, *val_paths)
