@@ -1,6 +1,7 @@
 """Streams of remote shards in trouble: stopped, with copies that change, with shards that fail, by odd addresses."""
 
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from alexnet_shards.errors import AlexnetError, FileError
+from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_stream.cacheconfig import CacheConfig
 from alexnet_stream.outcome import LocalTroubleError
 from alexnet_stream.remote import RemoteShardSet, file_beside, open_shards
@@ -298,6 +300,34 @@ def test_too_many_open_files_of_a_download_are_this_machines(
         with pytest.raises(LocalTroubleError, match=f"this machine cannot fetch it .*Too many open files{ONE_LINE}"):
             rows_of(stream)
         assert stream.meters["quarantined"] == 0
+
+
+def test_a_sign_in_page_for_a_shard_is_tried_again(server: Any, cache: CacheConfig) -> None:
+    """Also where the shards' sizes are asked for; its size says nothing of the shard."""
+    server.fail("train-001.tar", "sign-in", 1)
+    with Stream(open_shards([f"{server.url}/train-{{000..002}}.tar"], cache), CONFIG) as stream:
+        assert rows_of(stream) == list(range(18))
+
+
+def test_damage_on_the_way_is_not_an_index(server: Any, cache: CacheConfig, tmp_path: Path) -> None:
+    """The manifest knows the index's sha256: a copy of another is fetched again."""
+    path = tmp_path / "set" / "train.manifest.json"
+    sha256 = hashlib.sha256((tmp_path / "set" / "train.index.npy").read_bytes()).hexdigest()
+    save_manifest(path, replace(load_manifest(path), index_sha256=sha256))
+    server.fail("train.index.npy", "wrong", 1)
+    assert open_shards([f"{server.url}/train-{{000..002}}.tar"], cache).num_samples == 18
+    server.fail("train.index.npy", "wrong")
+    with pytest.raises(RemoteFileTroubleError, match=f"^{server.url}/train.index.npy: .*sha256{ONE_LINE}"):
+        open_shards([f"{server.url}/train-{{000..002}}.tar"], cache)
+
+
+def test_damaged_statistics_are_named_by_their_address(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "set" / "stats.npz").write_bytes(b"no statistics")
+    with pytest.raises(AlexnetError, match=f"^{server.url}/stats.npz: unreadable statistics{ONE_LINE}"):
+        open_run_data([f"{server.url}/train-{{000..002}}.tar"], (), None)
 
 
 def test_an_index_that_is_another_is_named_by_its_address(server: Any, cache: CacheConfig, tmp_path: Path) -> None:

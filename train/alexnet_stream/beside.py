@@ -14,14 +14,15 @@ MANIFEST_BYTES, STATS_BYTES = 128 << 20, 64 << 20
 INDEX_ROW_BYTES, SLACK_BYTES = 24, 1 << 16
 
 
-def fetch_beside(place: Address, config: CacheConfig, max_bytes: int) -> Path:
+def fetch_beside(place: Address, config: CacheConfig, max_bytes: int, sha256: str = "") -> Path:
     """A copy of the small file at `place`, fetched now; raises as alexnet_stream.remotefile says.
 
-    Each process writes a file of its own, and whole ones take the copy's place.
+    One of another `sha256` than that, where it is known, is fetched again. Each process writes a file of its own, and
+    whole ones take the copy's place.
     """
     folder = own_folder(config, config.meta / hashlib.sha256(place.folder.encode()).hexdigest()[:24])
     copy = folder / place.name
     with atomic_file(copy, private=True) as file:
-        fetch(place.url, Sink(file, copy, max_bytes), config.patience, Stop())
+        fetch(place.url, Sink(file, copy, max_bytes, sha256), config.patience, Stop())
         file.truncate()
     return copy

@@ -193,10 +193,11 @@ def _open_split(split: str, chosen: Sequence[Address], cache: ShardCache) -> Sha
     try:
         manifest_file = fetch_beside(manifest_place, cache.config, MANIFEST_BYTES)
         try:
-            samples = load_manifest(manifest_file).samples
+            manifest = load_manifest(manifest_file)
         except FormatError as error:
             raise _of_address(error, manifest_file, manifest_place) from error
-        index_file = fetch_beside(index_place, cache.config, samples * INDEX_ROW_BYTES + SLACK_BYTES)
+        index_bytes = manifest.samples * INDEX_ROW_BYTES + SLACK_BYTES
+        index_file = fetch_beside(index_place, cache.config, index_bytes, manifest.index_sha256)
     except RemoteFileMissingError as error:
         raise RemoteFileMissingError(
             f"{error}; make it with alexnet-prep index and upload it with the shards"

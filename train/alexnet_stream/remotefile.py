@@ -80,9 +80,9 @@ class Patience:
 class Sink:
     """Takes the bytes of a remote file to an open local one; knows how many, and their sha256."""
 
-    def __init__(self, file: BinaryIO, path: Path, max_bytes: int) -> None:
-        """`path` is what messages name. More than `max_bytes` are refused."""
-        self._file, self._path, self._max_bytes = file, path, max_bytes
+    def __init__(self, file: BinaryIO, path: Path, max_bytes: int, sha256: str = "") -> None:
+        """`path` is what messages name. More than `max_bytes` are refused; `sha256` "" is not known."""
+        self._file, self._path, self._max_bytes, self._sha256 = file, path, max_bytes, sha256
         self.restart()
 
     def restart(self) -> None:
@@ -119,6 +119,9 @@ class Sink:
 
     def check(self) -> None:
         """Raise TroubleError where the bytes are not what they must be; they are all there."""
+        found = self._digest.hexdigest()
+        if self._sha256 and found != self._sha256:
+            raise TroubleError(f"{self.size} bytes, sha256 {found[:12]}; expected {self._sha256[:12]}")
 
 
 class ShardSink(Sink):

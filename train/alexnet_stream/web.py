@@ -34,6 +34,7 @@ from alexnet_stream.outcome import (
 
 PIECE_BYTES = 1 << 20
 ERROR_BODY_BYTES = 4096
+PAGE = "text/html"  # of which a size says nothing: it may be shown to whoever must sign in
 LISTING_BYTES = 64 << 20
 UNQUOTED = " !$&'()*+,;=:@[]{}<>~^|`\"\\"  # in names as they are shown and compared; quoted when they are asked for
 MISSING, DENIED = (404, 410), (401, 403, 407)
@@ -62,16 +63,18 @@ def web_answer(url: str, start: int, version: str, timeout_seconds: float) -> It
 
 
 def web_size(url: str, timeout_seconds: float) -> int | None:
-    """Bytes of the file at `url`, None where the server does not tell; raises the outcomes."""
+    """Bytes of the file at `url`, None where the server does not tell, or shows a page; raises the outcomes."""
     # Not every server knows HEAD, and a signature for GET is none for it.
     with (
         suppress(MissingError, DeniedError, TroubleError),
         closing(_request(url, "HEAD", {}, timeout_seconds)) as response,
     ):
-        if (size := _head_of(response).size) is not None:
-            return size
+        head = _head_of(response)
+        if head.size is not None and head.kind != PAGE:
+            return head.size
     with closing(_request(url, "GET", {"Range": "bytes=0-0"}, timeout_seconds)) as response:
-        return _head_of(response).size
+        head = _head_of(response)
+        return head.size if head.kind != PAGE else None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -3,6 +3,7 @@
 What a command works with, torch above all, is imported when it runs, so that help is printed at once.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ INPUT_SIDES = ("256", "224", "227")
 SOURCES = ("caffe", "torchvision")
 ORDERS = ("lrn-pool", "pool-lrn")
 
+VERIFY_CACHE = click.option(
+    "--verify-cache",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, parameter, value: os.environ.update({"ALEXNET_CACHE_VERIFY": "1"} if value else {}),
+    help="Read each cached copy of a remote shard whole before its first use.",
+)
 EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
@@ -106,6 +114,7 @@ def commands() -> None:
     "--threads", metavar="N", type=click.IntRange(0), help="Threads that decode.  [default: a share of the cores]"
 )
 @click.option("--child-process", is_flag=True, help="Decode in a process of its own, for GPUs that wait for launches.")
+@VERIFY_CACHE
 @DEVICE
 @AS_JSON
 @EXTRA_PATHS
@@ -173,6 +182,7 @@ def train(**options: Any) -> None:
     help="Go on without up to N bad samples; one more ends the evaluation.",
 )
 @click.option("--batch-size", metavar="N", type=click.IntRange(1), default=100, help="Images at once.")
+@VERIFY_CACHE
 @DEVICE
 @AS_JSON
 @EXTRA_PATHS

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of, split_of
 from alexnet_shards.shardset import ShardSet, check_stats
@@ -40,7 +40,12 @@ def open_run_data(
     train = open_shards(shards)
     val = open_shards(val_shards) if val_shards else _val_beside(train, say)
     stats_path = stats or _stats_beside(train)
-    found = load_stats(stats_path)
+    try:
+        found = load_stats(stats_path)
+    except FormatError as error:
+        if stats is None and "://" in train.paths[0]:  # the copy is as it came: what is wrong is wrong at its address
+            raise FormatError(str(error).replace(str(stats_path), f"{_folder(train)}/{STATS_NAME}")) from error
+        raise
     check_stats(found, train, stats_path)
     for part in (train, val):
         if part is not None and bool((part.labels == NO_LABEL).any()):
@@ -89,6 +94,11 @@ def check_plateau(recipe: Recipe, data: RunData) -> None:
         )
 
 
+def _folder(train: ShardSet) -> str:
+    """Where the training shards lie, as it may be shown."""
+    return train.paths[0].partition("?")[0].rpartition("/")[0] or "."
+
+
 def _stats_beside(train: ShardSet) -> Path:
     why = ""
     try:
@@ -97,10 +107,9 @@ def _stats_beside(train: ShardSet) -> Path:
             return path
     except RemoteFileMissingError as error:
         why = f" ({error})"
-    folder = train.paths[0].partition("?")[0].rpartition("/")[0] or "."
     raise AlexnetError(
-        f"{folder}/{STATS_NAME}: no statistics beside the training shards{why}; give --stats FILE, or make them there "
-        "with alexnet-prep compute-stats"
+        f"{_folder(train)}/{STATS_NAME}: no statistics beside the training shards{why}; give --stats FILE, or make them "
+        "there with alexnet-prep compute-stats"
     )
 
 
