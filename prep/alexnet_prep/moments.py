@@ -18,6 +18,7 @@ PIXELS = IMAGE_PX * IMAGE_PX
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 # uint16 sums of that many bytes cannot overflow: 257 * 255 = 65,535.
 IMAGES_A_FLUSH = 257
+SIGNATURES = (("add_image", None, (ctypes.c_void_p,) * 3),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class MomentSums:
         self._pending = 0
         self._sum_hwc = np.zeros((IMAGE_PX, IMAGE_PX, 3), np.uint16)
         self._products = np.zeros(len(PAIRS), np.uint64)
-        library = load_library(Path(__file__).with_name("moments.c"))
+        library = load_library(Path(__file__).with_name("moments.c"), SIGNATURES)
         self._add_image = None if library is None else library.add_image
         self._sums_at = tuple(array.ctypes.data_as(ctypes.c_void_p) for array in (self._sum_hwc, self._products))
 

@@ -15,6 +15,14 @@ from torch import Tensor
 from alexnet_shards.native import load_library
 
 SOURCE = Path(__file__).with_name("kernels.c")
+_PLACE, _FLOAT, _INT, _SIZE = ctypes.c_void_p, ctypes.c_float, ctypes.c_int, ctypes.c_ssize_t
+SIGNATURES = (
+    ("channel_norm_forward", None, (_PLACE, _PLACE, _SIZE, _INT, _FLOAT, _FLOAT)),
+    ("channel_norm_backward", None, (_PLACE, _PLACE, _PLACE, _SIZE, _INT, _FLOAT, _FLOAT)),
+    ("same_map_forward", _INT, (_PLACE, _PLACE, _SIZE, _INT, _INT, _INT, _FLOAT, _FLOAT)),
+    ("same_map_backward", _INT, (_PLACE, _PLACE, _PLACE, _SIZE, _INT, _INT, _INT, _FLOAT, _FLOAT)),
+    ("momentum_step", None, (_PLACE, _PLACE, _PLACE, _SIZE, _FLOAT, _FLOAT, _FLOAT)),
+)
 MAX_CHANNELS = 1024
 WINDOW = 5
 BETA = 0.75
@@ -90,7 +98,7 @@ class Kernels:
 @functools.cache
 def load_kernels() -> Kernels | None:
     """The kernels, compiled at the first call on this machine; None where they cannot be had (alexnet_shards.native)."""
-    library = load_library(SOURCE)
+    library = load_library(SOURCE, SIGNATURES)
     return None if library is None else Kernels(library)
 
 

@@ -38,14 +38,15 @@ static int decode_crop(const unsigned char *jpeg, unsigned long size, int top, i
     struct failure failure;
     unsigned char buffer[ROWS][WHOLE_PX * 3];
     JSAMPROW rows[ROWS];
+    memset(&info, 0, sizeof info); /* so that it may be destroyed before it is created, which may fail */
     info.err = jpeg_std_error(&failure.base);
     failure.base.error_exit = give_up;
     failure.base.emit_message = give_up_on_warning;
-    jpeg_create_decompress(&info);
     if (setjmp(failure.back)) {
         jpeg_destroy_decompress(&info);
         return 1;
     }
+    jpeg_create_decompress(&info);
     jpeg_mem_src(&info, (unsigned char *)jpeg, size);
     jpeg_read_header(&info, TRUE);
     if (info.image_width != WHOLE_PX || info.image_height != WHOLE_PX) give_up((j_common_ptr)&info);

@@ -17,6 +17,8 @@ from alexnet_shards.native import load_library
 
 SOURCE = Path(__file__).with_name("crops.c")
 LIBRARIES = ("jpeg", "z")
+_PLACE, _INT = ctypes.c_void_p, ctypes.c_int
+SIGNATURES = (("load_crops", None, (_INT, *(_PLACE,) * 6, _INT, _PLACE, _PLACE, ctypes.c_uint64, _PLACE, _PLACE)),)
 SCRATCH_BYTES = 1 << 20  # a larger JPEG of 256x256 pixels is left to the loader
 
 
@@ -34,7 +36,6 @@ class Crops:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._call = library.load_crops
-        self._call.restype = None
         self._local = threading.local()
 
     def load(
@@ -77,7 +78,7 @@ class Crops:
 
 def load_crops() -> Crops | None:
     """The library, compiled at the first call on this machine; None where it cannot be had (alexnet_shards.native)."""
-    library = load_library(SOURCE, LIBRARIES)
+    library = load_library(SOURCE, SIGNATURES, LIBRARIES)
     return None if library is None else Crops(library)
 
 
