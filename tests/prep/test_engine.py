@@ -31,6 +31,14 @@ def convert(source, recipe):
 def poisoned_main(connection, setup, parent_pid):
     build.convert = convert
     worker.worker_main(connection, setup, parent_pid)
+class SlowReader(worker.SourceReader):
+    def read(self, container, name, offset, size):
+        while name == b"s1i5.JPEG" and (self._containers[0] / "stall").exists():
+            time.sleep(0.05)
+        return super().read(container, name, offset, size)
+def stalled_main(connection, setup, parent_pid):
+    worker.SourceReader = SlowReader
+    worker.worker_main(connection, setup, parent_pid)
 """
 
 
@@ -160,7 +168,7 @@ def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(tmp_path)
     import poison_worker  # type: ignore[import-not-found]
 
-    yield poison_worker.poisoned_main
+    yield poison_worker
     del sys.modules["poison_worker"]
 
 
@@ -173,10 +181,46 @@ def test_a_poison_image_is_quarantined_by_name(jobs: Any, poisoned: Any, poison:
     path.write_bytes(path.read_bytes() + poison)
     shard_jobs[1].locations["size"][5] += len(poison)
     log = Log()
-    sidecars = run(setup, shard_jobs, log, hang_seconds=3, target=poisoned)
+    sidecars = run(setup, shard_jobs, log, hang_seconds=3, target=poisoned.poisoned_main)
     assert [sidecar.samples for _, sidecar in sorted(sidecars.items())] == [8, 7, 8]
     assert sidecars["train-001.tar"].dropped == [("s1i5", f"quarantined: {words}")]
     assert len(log.retries) == (3 if poison == b"DIE" else 2)
+
+
+def test_what_was_given_up_is_tried_again_by_the_next_start(jobs: Any, poisoned: Any) -> None:
+    setup, shard_jobs = jobs
+    path = setup.containers[0] / "s1i5.JPEG"
+    path.write_bytes(path.read_bytes() + b"DIE")
+    shard_jobs[1].locations["size"][5] += len(b"DIE")
+    given_up = run(setup, shard_jobs, Log(), target=poisoned.poisoned_main)["train-001.tar"]
+    assert (given_up.samples, given_up.given_up) == (7, ["s1i5"])
+    again = run(setup, shard_jobs, Log())["train-001.tar"]  # by a machine on which nothing kills the worker
+    assert (again.samples, again.given_up, again.dropped) == (8, [], [])
+
+
+def test_a_stalled_disk_is_waited_for_and_said(jobs: Any, poisoned: Any) -> None:
+    setup, shard_jobs = jobs
+    stall = setup.containers[0] / "stall"
+    stall.touch()
+    log = Log()
+
+    def end_stall(line: str) -> None:
+        log.waits.append(line)
+        stall.unlink(missing_ok=True)
+
+    log.waiting = end_stall  # type: ignore[method-assign]
+    sidecars = run(setup, shard_jobs, log, hang_seconds=1, target=poisoned.stalled_main)
+    assert [sidecar.samples for _, sidecar in sorted(sidecars.items())] == [8, 8, 8]
+    assert log.retries == []
+    assert any(line.startswith("train-001.tar: reading s1i5 takes") for line in log.waits)
+
+
+def test_a_member_over_the_limit_is_one_drop(jobs: Any) -> None:
+    setup, shard_jobs = jobs
+    small = replace(setup, max_member_bytes=int(shard_jobs[0].locations["size"].max()) - 1)
+    dropped = run(small, shard_jobs[:1], Log())["train-000.tar"].dropped
+    assert dropped
+    assert all("over the limit" in reason for _, reason in dropped)
 
 
 def test_an_unreadable_source_ends_the_run_with_its_line(jobs: Any) -> None:
