@@ -2,10 +2,11 @@
 
 import os
 import signal
+import time
 
 import pytest
 
-from alexnet_train.requests import Requests, Stopped
+from alexnet_train.requests import Impatient, Requests, Stopped
 
 
 def test_requests() -> None:
@@ -24,3 +25,17 @@ def test_stopped() -> None:
     stopped = Stopped(signal.SIGTERM, 17)
     assert stopped.status == 143
     assert str(stopped) == "stopped by SIGTERM at step 17; start again to go on"
+
+
+def test_who_waits_for_data_does_not_wait_for_ever() -> None:
+    """Asked to leave before or while data is waited for, and none comes; a step that computes is not interrupted."""
+    with Requests(patience_seconds=0.05) as requests:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # a step
+        with pytest.raises(Impatient), requests.waiting():
+            time.sleep(60)
+        assert requests.leave == signal.SIGTERM
+    with Requests(patience_seconds=0.05) as requests, pytest.raises(Impatient), requests.waiting():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
