@@ -11,6 +11,7 @@ import torch
 
 from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
+from alexnet_stream import Stop
 from alexnet_train import rundir
 from alexnet_train.checkpoint import FORMAT, Look, list_checkpoints, load_checkpoint, look_at
 from alexnet_train.distributed import World
@@ -48,7 +49,7 @@ def test_the_newest_checkpoint_is_loaded_once(
     monkeypatch.setattr(rundir, "look_at", look)
     train(run)
     assert looked == []
-    with Progress("train", "steps", quiet=True) as progress, open_run(run, progress) as opened:
+    with Progress("train", "steps", quiet=True) as progress, open_run(run, progress, Stop()) as opened:
         assert looked == ["step-00000006.pt"]
         assert (opened.stepper.step, opened.stream.state_dict()) == (6, {"epoch": 2, "position": 0})
         assert [record["epoch"] for record in opened.records] == [1, 2]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from alexnet_stream import Stop
 from alexnet_train.requests import Impatient, Requests, Stopped
 
 
@@ -29,12 +30,14 @@ def test_stopped() -> None:
 
 def test_who_waits_for_data_does_not_wait_for_ever() -> None:
     """Asked to leave before or while data is waited for, and none comes; a step that computes is not interrupted."""
-    with Requests(patience_seconds=0.05) as requests:
+    stop = Stop()
+    with Requests(0.05, stop) as requests:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.2)  # a step
         with pytest.raises(Impatient), requests.waiting():
             time.sleep(60)
         assert requests.leave == signal.SIGTERM
+        assert stop.requested
     with Requests(patience_seconds=0.05) as requests, pytest.raises(Impatient), requests.waiting():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)

@@ -14,7 +14,7 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 from alexnet_shards.shardset import ShardSet
-from alexnet_stream import Stream, StreamConfig
+from alexnet_stream import Stop, Stream, StreamConfig
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.metrics import EvalResult, label_ranks
@@ -26,12 +26,14 @@ class EvalConfig:
     """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work.
 
     Up to `quarantine` bad samples are left out of the errors and counted; one more, and the evaluation fails.
+    `stop` ends its waits.
     """
 
     views: int
     batch_size: int
     world: World
     quarantine: int = 0
+    stop: Stop | None = None
 
 
 def load_classifier(path: Path, device: torch.device) -> Classifier:
@@ -79,7 +81,7 @@ def evaluate(
     )
     wrong = torch.zeros(3, dtype=torch.int64, device=world.device)
     confusion: Tensor | None = None
-    with Stream(shards, how) as stream:
+    with Stream(shards, how, config.stop) as stream:
         for batch in stream.epoch(world.device):
             scores = torch.stack([one.probabilities(batch.images_nhwc, config.views) for one in classifiers]).mean(0)
             scores, labels = scores[batch.valid], batch.labels[batch.valid]

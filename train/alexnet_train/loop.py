@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from alexnet_command.progress import Progress
-from alexnet_stream import Batch
+from alexnet_stream import Batch, Stop
 from alexnet_train.checkpoint import checkpoint_path
 from alexnet_train.divergence import WAY_OUT, DivergedError
 from alexnet_train.metrics import Clock, bound_by, memory_bytes, meters_since
@@ -32,7 +32,8 @@ def fit(run: RunConfig, progress: Progress) -> dict[str, Any]:
     checkpoint cannot be written.
     """
     patience = PATIENCE_SECONDS if run.world.size == 1 else PATIENCE_OF_MANY_SECONDS
-    with open_run(run, progress) as opened, Requests(patience) as requests:
+    stop = Stop()
+    with open_run(run, progress, stop) as opened, Requests(patience, stop) as requests:
         try:
             return Trainer(opened, progress, requests).train()
         except DivergedError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_command.progress import Progress
-from alexnet_stream import Stream
+from alexnet_stream import Stop, Stream
 from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.metrics import MetricsLog, read_metrics
@@ -47,10 +47,11 @@ class OpenRun:
 
 
 @contextmanager
-def open_run(run: RunConfig, progress: Progress) -> Iterator[OpenRun]:
+def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun]:
     """Open the run's inputs and directory, load its newest checkpoint once, and make all parts.
 
     Nothing in the run directory is touched before everything that can be refused has been. Raises AlexnetError there.
+    `stop` ends the streams' waits.
     """
     data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
     recipe = with_classes(run.recipe, data.train)
@@ -60,11 +61,12 @@ def open_run(run: RunConfig, progress: Progress) -> Iterator[OpenRun]:
     world = run.world
     directory = RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
-        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run), tally=world.tally("bad-samples")))
+        tally = world.tally("bad-samples")
+        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run), stop, tally))
         fresh = run.fresh and _is_first_start(progress)
         decision = world.on_main(lambda: _decide(stack.enter_context(directory), recipe, data, fresh=fresh))
         path, content = _content(decision, world)
-        validation = Validation(data.val, recipe, world, run.loader.quarantine) if data.val else None
+        validation = Validation(data.val, recipe, world, run.loader.quarantine, stop) if data.val else None
         records = _records(content, validation, run.out_dir, stream.steps_per_epoch)
         schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=records)
         state = content

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
-from alexnet_command.failures import Stop
+from alexnet_command.failures import Stop as CommandStop
+from alexnet_stream import Stop
 
 LEAVE = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Stop):
+class Stopped(CommandStop):
     """The run was asked to stop, and has saved; `status` is what a shell expects of a process ended by that signal."""
 
     def __init__(self, number: int, step: int) -> None:
@@ -29,8 +30,12 @@ class Requests:
     The second SIGTERM or SIGINT has its usual effect, for a loop that does not come to the end of its step.
     """
 
-    def __init__(self, patience_seconds: float = 0.5) -> None:
-        """Who is asked to leave while `waiting` for data goes on with that for `patience_seconds` at most."""
+    def __init__(self, patience_seconds: float = 0.5, stop: Stop | None = None) -> None:
+        """Who is asked to leave while `waiting` for data goes on with that for `patience_seconds` at most.
+
+        Then `stop` ends the waits of the threads that read.
+        """
+        self._stop = stop or Stop()
         self.save = False
         self.leave = 0
         self._patience_seconds = patience_seconds
@@ -71,4 +76,5 @@ class Requests:
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         if self._is_waiting:
             self._is_waiting = False
+            self._stop.request()
             raise Impatient

@@ -6,18 +6,19 @@ from torch import nn
 
 from alexnet_network import Classifier, DeviceStats
 from alexnet_shards.shardset import ShardSet
+from alexnet_stream import Stop
 from alexnet_train.distributed import World
 from alexnet_train.evaluate import EvalConfig, evaluate
 from alexnet_train.recipe import Recipe
 
 
 class Validation:
-    """One-view errors on the validation shards; `quarantine` bad samples are left out of them."""
+    """One-view errors on the validation shards; `quarantine` bad samples are left out of them, `stop` ends its waits."""
 
-    def __init__(self, shards: ShardSet, recipe: Recipe, world: World, quarantine: int) -> None:
+    def __init__(self, shards: ShardSet, recipe: Recipe, world: World, quarantine: int, stop: Stop) -> None:
         self._shards, self._input = shards, recipe.input
         size = recipe.train.validation_batch_size
-        self._how = EvalConfig(views=1, batch_size=size, world=world, quarantine=quarantine)
+        self._how = EvalConfig(views=1, batch_size=size, world=world, quarantine=quarantine, stop=stop)
 
     @property
     def fingerprint(self) -> str:
