@@ -48,21 +48,19 @@ class OpenRun:
 
 @contextmanager
 def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun]:
-    """Open the run's inputs and directory, load its newest checkpoint once, and make all parts.
+    """Open the run's inputs and directory, load its newest checkpoint once, and make all parts; `stop` ends waits.
 
     Nothing in the run directory is touched before everything that can be refused has been. Raises AlexnetError there.
-    `stop` ends the streams' waits.
     """
     data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
     recipe = with_classes(run.recipe, data.train)
     check_plateau(recipe, data)
     if run.tensorboard:
         check_tensorboard()
-    world = run.world
-    directory = RunDirectory(run.out_dir, progress.say, os.environ)
+    world, directory = run.world, RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
-        tally = world.tally("bad-samples")
-        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run), stop, tally))
+        how = stream_config(recipe, run)
+        stream = stack.enter_context(Stream(data.train, how, stop, world.tally("bad-samples")))
         fresh = run.fresh and _is_first_start(progress)
         decision = world.on_main(lambda: _decide(stack.enter_context(directory), recipe, data, fresh=fresh))
         path, content = _content(decision, world)
