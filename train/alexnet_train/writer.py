@@ -75,10 +75,10 @@ class CheckpointWriter:
 
     def _write(self, content: dict[str, Any], best: bool) -> None:
         step = content["step"]
-        kept = sorted({*(old for old in self._written if old < step), step})
-        kept, gone = kept[-self._keep :], kept[: -self._keep]
+        known = sorted({*(old for old in self._written if old < step), step})
+        kept, gone = known[-self._keep :], known[: -self._keep]
         path = checkpoint_path(self._directory, step)
-        save_checkpoint(path, content | {"written": kept})
+        save_checkpoint(path, content | {"written": known})  # with those that go now: a kill may come before they have
         if best:
             self._on_best(path)
         self._written = kept
