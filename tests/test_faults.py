@@ -193,9 +193,10 @@ SHORT = [
 @pytest.mark.parametrize(("name", "kind"), SHORT)
 def test_one_call_fails(strike: Callable[..., str], name: str, kind: str) -> None:
     rng = random.Random(f"{name} {kind}")
-    number = 1 if kind in ("flock", "mkdir", "opendir", "unlink") else rng.randint(1, 5)
-    outcome = strike(name, Fault(kind, number, rng.choice(ANSWERS[kind])))
-    assert outcome in ("success", "one line") or kind == "unlink"  # nothing is left to remove where all goes well
+    number = 1 if kind in ("flock", "mkdir", "opendir", "unlink") else rng.randint(1, 2)
+    strike(
+        name, Fault(kind, number, rng.choice(ANSWERS[kind]))
+    )  # asserts; some classes are not called where all goes well
 
 
 @pytest.mark.long
