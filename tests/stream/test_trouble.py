@@ -94,11 +94,13 @@ def test_a_stop_ends_a_stream_within_a_second(server: Any, cache: CacheConfig, k
 
 def test_closing_does_not_wait_for_a_stalled_download(server: Any, cache: CacheConfig) -> None:
     shards = opened(server, replace(cache, patience=Patience(silence_seconds=300)))
-    server.fail("train-002.tar", "stall")
-    with Stream(shards, replace(CONFIG, shuffle=False, batch_size=1, order="window", window_shards=1)) as stream:
+    server.fail("train-001.tar", "stall")
+    with Stream(shards, replace(CONFIG, shuffle=False, batch_size=5, order="window", window_shards=1)) as stream:
         batches = stream.epoch()
         next(batches)
         asked = time.monotonic()
+        batches.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - asked < 1.5
     assert time.monotonic() - asked < 1.5
     with Stream(shards, CONFIG) as again:  # another stream of the same shards is not stopped
         server.faults.clear()

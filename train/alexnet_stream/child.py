@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 import traceback
-from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -39,6 +38,7 @@ class ChildLoader:
         finally:
             os.close(descriptor)
         self._under_way: set[int] = set()
+        self._dropped: set[int] = set()
         self._stop = config.stop
         self._told_to_stop: float | None = None
 
@@ -48,35 +48,46 @@ class ChildLoader:
         return self._child.pid
 
     def submit(self, slot: int, job: Job) -> None:
-        """Begin to load `job` to the first places of a free slot."""
+        """Begin to load `job` to the first places of a free slot, once nothing of a dropped job writes there."""
+        while slot in self._dropped:
+            self._dropped.discard(self._next_report()[0])
         self._send((slot, job))
         self._under_way.add(slot)
 
     def wait(self, slot: int) -> JobReport:
         """Wait for the job of a slot; jobs end in the order of submission. Raises AlexnetError if the child has died."""
         while True:
-            report: JobReport | AlexnetError
-            try:
-                while not self._child.connection.poll(POLL_SECONDS):
-                    self._pass_on_stop()
-                ended, report = self._child.connection.recv()
-            except (EOFError, OSError) as error:
-                raise self._death() from error
-            self._under_way.discard(ended)
+            ended, report = self._next_report()
+            if ended in self._dropped:
+                self._dropped.discard(ended)
+                continue
             if isinstance(report, AlexnetError):
                 raise report
             if ended == slot:
                 return report
 
     def cancel(self, slot: int) -> None:
-        """Drop the job of a slot; when this returns, nothing writes to the slot."""
-        while slot in self._under_way and not self._child.connection.closed:
-            with suppress(AlexnetError):  # the job that failed has been reported, or the child has died
-                self.wait(slot)
+        """Drop the job of a slot without a wait for it, which may be one for a stalled download."""
+        if slot in self._under_way:
+            self._dropped.add(slot)
+
+    def _next_report(self) -> tuple[int, JobReport | AlexnetError]:
+        """The slot of the job that has ended next, and its report."""
+        try:
+            while not self._child.connection.poll(POLL_SECONDS):
+                self._pass_on_stop()
+            ended: int
+            report: JobReport | AlexnetError
+            ended, report = self._child.connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        self._under_way.discard(ended)
+        return ended, report
 
     def close(self) -> None:
         """End the child; it holds nothing that must be saved."""
         self._under_way.clear()
+        self._dropped.clear()
         self._child.close()
 
     def _pass_on_stop(self) -> None:
@@ -91,6 +102,7 @@ class ChildLoader:
             self._send(None)
         elif time.monotonic() - self._told_to_stop > PATIENCE_SECONDS:
             self._under_way.clear()
+            self._dropped.clear()
             self._child.kill()
             self._stop.check()
 
@@ -102,6 +114,7 @@ class ChildLoader:
 
     def _death(self) -> AlexnetError:
         self._under_way.clear()
+        self._dropped.clear()
         self._child.kill()
         self._child.join()
         status = self._child.exitcode or 0

@@ -153,9 +153,12 @@ class ThreadLoader:
         self.slots = slots or tuple(np.empty(config.slot_shape, np.uint8) for _ in range(config.num_slots))
         self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="alexnet-stream")
         self._pending: dict[int, list[Future[JobReport]]] = {}
+        self._dropped: dict[int, list[Future[JobReport]]] = {}
 
     def submit(self, slot: int, job: Job) -> None:
-        """Begin to load `job` to the first places of a free slot."""
+        """Begin to load `job` to the first places of a free slot, once nothing of a dropped job writes there."""
+        for future in self._dropped.pop(slot, []):
+            future.exception()
         images_nhwc, size = self.slots[slot], len(job.rows)
         self._pending[slot] = [
             self._pool.submit(self._samples.load, job, begin, min(begin + CHUNK_SAMPLES, size), images_nhwc)
@@ -173,10 +176,8 @@ class ThreadLoader:
         )
 
     def cancel(self, slot: int) -> None:
-        """Drop the job of a slot; when this returns, nothing writes to the slot."""
-        for future in self._pending.pop(slot, []):
-            if not future.cancel():
-                future.exception()
+        """Drop the job of a slot without a wait for what has begun of it, which may be a stalled download."""
+        self._dropped[slot] = [future for future in self._pending.pop(slot, []) if not future.cancel()]
 
     def close(self) -> None:
         """Drop what is under way, end the threads and close the shards."""
