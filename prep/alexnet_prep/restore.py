@@ -31,7 +31,7 @@ def bound_facts(manifest: Manifest, facts: dict[str, Any]) -> dict[str, Any]:
         "seed": manifest.seed,
         "num_shards": len(manifest.shards),
         "recipe": manifest.recipe,
-        "libraries": manifest.libraries,
+        "libraries": facts["libraries"] | manifest.libraries,
         "source": {name: manifest.source.get(name, value) for name, value in facts["source"].items()},
     }
 

@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
 from alexnet_shards.errors import file_error
 from alexnet_shards.files import TEMPORARY_SUFFIX, own_directory, worded, write_atomic
@@ -74,9 +76,28 @@ def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, 
 
 
 def _refuse_difference(out: Path, bound: dict[str, Any], facts: dict[str, Any]) -> None:
-    difference = first_difference(bound, json.loads(json.dumps(facts)))
+    wanted = json.loads(json.dumps(facts))
+    difference = first_difference(_comparable(_as_of_today(bound, wanted)), _comparable(wanted))
     if difference:
         raise RunError(f"{out}: holds a run with another {difference}; use the same as before, or take another --out")
+
+
+def _as_of_today(bound: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a plan, where an older version wrote it, in today's form; what it is silent about is taken as equal.
+
+    It told sources apart by names, sizes, places and labels (`members`) and by their times, which are no longer looked at,
+    and used fewer libraries: those of today give the same pixels.
+    """
+    if "members" not in bound:
+        return bound
+    today = {name: value for name, value in bound.items() if name != "members"}
+    libraries = wanted.get("libraries", {}) | bound.get("libraries", {})
+    return {**today, "libraries": libraries, "source": {**wanted["source"], "members": bound["members"]}}
+
+
+def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
+    """Of the pixel recipe the options alone: its words for the rest may be worded anew by another version."""
+    return {**facts, "recipe": asdict(PixelRecipe.from_dict(facts["recipe"]))} if facts.get("recipe") else facts
 
 
 def first_difference(bound: Any, wanted: Any, name: str = "") -> str:

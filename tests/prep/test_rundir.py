@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
 from alexnet_prep.rundir import bind_plan, check_space, first_difference, locked_directory, remove_temporaries
 from alexnet_shards.errors import FileError
@@ -96,6 +97,33 @@ def test_a_damaged_plan_is_one_line(tmp_path: Path) -> None:
     (directory / "plan.json").write_text('{"seed": ')
     with pytest.raises(RunError, match="plan.json: damaged"):
         bind_plan(tmp_path, "train", FACTS)
+
+
+def test_a_plan_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """It knew fewer options and libraries, told the source by times too, and worded the fixed rules otherwise."""
+    now: dict[str, Any] = {
+        "seed": 1,
+        "recipe": PixelRecipe().as_dict(),
+        "libraries": {"pillow": "12", "simplejpeg": "1"},
+        "source": {"members": "ab", "content": "cd", "max_member_bytes": 5},
+    }
+    recipe = {key: value for key, value in now["recipe"].items() if key != "keep_truncated"}
+    old = {
+        "seed": 1,
+        "recipe": recipe | {"colour": "in other words"},
+        "libraries": {"pillow": "12"},
+        "source": {"a.tar": [10, 1795624831472659062]},
+        "members": "ab",
+    }
+    bind_plan(tmp_path, "train", old)
+    bind_plan(tmp_path, "train", now)
+    for name, value, message in (
+        ("source", {**now["source"], "members": "ef"}, r"source.members \(there \"ab\", wanted \"ef\"\)"),
+        ("libraries", {"pillow": "13", "simplejpeg": "1"}, r"libraries.pillow \(there \"12\", wanted \"13\"\)"),
+        ("recipe", PixelRecipe(keep_truncated=True).as_dict(), r"recipe.keep_truncated \(there false, wanted true\)"),
+    ):
+        with pytest.raises(RunError, match=message):
+            bind_plan(tmp_path, "train", {**now, name: value})
 
 
 def test_first_difference() -> None:
