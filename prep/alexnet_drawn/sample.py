@@ -14,7 +14,9 @@ from alexnet_drawn.errors import DrawError
 from alexnet_drawn.shots import SamplePlan, Shot, plan_sample, render_shot
 from alexnet_drawn.tarwrite import directory_header, end_tar, file_header, write_member
 from alexnet_shards.editions import EDITIONS
+from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file, worded, write_atomic
+from alexnet_shards.parsing import Where, load_json
 from alexnet_shards.pool import WorkerPool, worker_pool
 
 FACTS_NAME = "sample.json"
@@ -111,14 +113,14 @@ def _facts_there(request: SampleRequest) -> SampleFacts | None:
     """Facts of a whole source of the same request; None where it is to be drawn, an error where others lie there."""
     held = [name for edition in EDITIONS for name in _names(edition) if (request.directory / name).exists()]
     try:
-        facts = json.loads((request.directory / FACTS_NAME).read_bytes())
+        facts = load_json(Where(path=request.directory / FACTS_NAME, what="list of facts", remedy="draw elsewhere"))
         drawn = facts["request"]
         same = drawn == request.identity()
     except FileNotFoundError:
         if not held:
             return None
         drawn, same = f"{held[0]}, not drawn here", False
-    except (ValueError, KeyError, TypeError):
+    except (FormatError, KeyError, TypeError):
         drawn, same = f"{FACTS_NAME}, which is damaged", False
     if not same:
         raise DrawError(

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
-from alexnet_shards.errors import file_error
 from alexnet_shards.files import TEMPORARY_SUFFIX, own_directory, worded, write_atomic
 from alexnet_shards.locks import LockHeldError, owned
 from alexnet_shards.manifest import BUILD_DIRECTORY
+from alexnet_shards.parsing import Where, as_json_values, load_json
 
 # What becomes of a source image: its mean length at most, how many times its own it becomes at most, and tar headers.
 SAMPLE_BYTES, GROWTH, TAR_BYTES = 31_000, 10, 2_048
@@ -56,7 +56,7 @@ def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, 
     directory = own_directory(own_directory(out / BUILD_DIRECTORY) / split)
     path = directory / PLAN_NAME
     try:
-        bound = json.loads(path.read_bytes())
+        bound = load_json(Where(path=path, what="plan", remedy=f"remove {out} and start again, or take another --out"))
     except FileNotFoundError:
         strangers = sorted(out.glob(f"{split}-*.tar"))
         if finished is not None:
@@ -67,16 +67,12 @@ def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, 
             ) from None
         write_atomic(path, json.dumps(facts, indent=1).encode())
         return directory
-    except OSError as error:
-        raise file_error(path, error, "read") from error
-    except ValueError as error:
-        raise RunError(f"{path}: damaged ({error}); remove {out} and start again, or take another --out") from error
     _refuse_difference(out, bound, facts)
     return directory
 
 
 def _refuse_difference(out: Path, bound: dict[str, Any], facts: dict[str, Any]) -> None:
-    wanted = json.loads(json.dumps(facts))
+    wanted = as_json_values(facts)
     difference = first_difference(_comparable(_as_of_today(bound, wanted)), _comparable(wanted))
     if difference:
         raise RunError(f"{out}: holds a run with another {difference}; use the same as before, or take another --out")

@@ -96,6 +96,11 @@ def parse_json(content: bytes, where: Where) -> Any:
         raise where.unreadable(error) from error
 
 
+def as_json_values(value: Any) -> Any:
+    """`value` as JSON gives it back: lists for tuples, for a comparison with what a file holds."""
+    return json.loads(json.dumps(value))
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 

@@ -13,7 +13,7 @@ import pytest
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
 from alexnet_prep.rundir import bind_plan, check_space, first_difference, locked_directory, remove_temporaries
-from alexnet_shards.errors import FileError
+from alexnet_shards.errors import AlexnetError, FileError
 
 OWNER = """
 import sys, time
@@ -95,7 +95,7 @@ def test_shards_of_strangers_are_not_overwritten(tmp_path: Path) -> None:
 def test_a_damaged_plan_is_one_line(tmp_path: Path) -> None:
     directory = bind_plan(tmp_path, "train", FACTS)
     (directory / "plan.json").write_text('{"seed": ')
-    with pytest.raises(RunError, match="plan.json: damaged"):
+    with pytest.raises(AlexnetError, match="plan.json: unreadable plan"):
         bind_plan(tmp_path, "train", FACTS)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from alexnet_shards.errors import FormatError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_train.checkpoint import STATE_KEYS, checkpoint_path, save_checkpoint
 from alexnet_train.rundir import RunDirectory, RunDirectoryError, chosen_checkpoint, restarted
 
@@ -173,15 +173,29 @@ def test_two_owners_are_one_too_many(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_lock_is_not_written_through(tmp_path: Path) -> None:
+    """A link named .lock in a folder that was unpacked made a run empty what it points to."""
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(victim)
+    with pytest.raises(AlexnetError, match=r"\.lock: "), owner_of(tmp_path / "run"):
+        pass
+    assert victim.read_text() == "kept"
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def refuse(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    said: list[str] = []
-    with owner_of(tmp_path, said=said) as owner:
+    with owner_of(tmp_path) as owner:
         assert owner.decide().found is None
-    assert said == [f"warning: {tmp_path}: its file system has no locks; see that no other run is started there"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: this file system has no locks; let no two commands write here at once"
+    ]
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.files import replace_file
 from alexnet_shards.locks import LockHeldError, locked, locked_file, same_file
 from alexnet_shards.manifest import ShardFact
 from alexnet_shards.shown import public_address
@@ -110,7 +111,7 @@ class ShardCache:
                 self._reserve(part, fact, url, stop)
                 self._download(part, path, url, fact, stop)
                 with locked(path.parent):  # or who lists the directory meanwhile may see neither name
-                    part_path.replace(path)
+                    replace_file(part_path, path)
             finally:
                 if same_file(part, part_path):
                     part_path.unlink()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from alexnet_shards.files import link_or_copy, sync_directory
+from alexnet_shards.files import link_or_copy, replace_file, sync_directory
 
 CHECKPOINTS = "checkpoints"
 RUN_FILES = (
@@ -24,8 +24,7 @@ def set_aside(path: Path, word: str = "bad") -> Path:
     """Give the file at `path` the name PATH.bad (`word`), or the next free one; returns it."""
     names = (path.with_name(f"{path.name}.{word}" + (f"-{number}" if number > 1 else "")) for number in count(1))
     kept = next(name for name in names if not os.path.lexists(name))
-    path.rename(kept)
-    sync_directory(path.parent)
+    replace_file(path, kept)
     return kept
 
 

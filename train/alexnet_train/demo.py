@@ -1,6 +1,5 @@
 """The whole job on a drawn sample: every command as a user would type it, then one table of what came out."""
 
-import json
 import shlex
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from alexnet_command.options import Command
 from alexnet_command.printing import say, show
 from alexnet_command.tables import table_lines
 from alexnet_command.units import duration_text, share_text
+from alexnet_shards.parsing import Where, parse_json
 from alexnet_shards.processes import run_module
 
 MODULES = {
@@ -22,6 +22,9 @@ MODULES = {
     "alexnet-train": ("alexnet_train.cli", ("train",)),
     "alexnet-eval": ("alexnet_train.cli", ("eval",)),
 }
+
+
+PRINTED = Where(path=Path("stdout"), what="result", remedy="this is a bug, please report it")
 
 
 class StepFailed(Stop):
@@ -50,7 +53,7 @@ def run_step(words: tuple[str, ...]) -> Step:
     status, printed = run_module(module, (*arguments, *words[1:], "--json"))
     if status:
         raise StepFailed(words, status)
-    return Step(words=words, result=json.loads(printed.splitlines()[-1]), seconds=time.monotonic() - started)
+    return Step(words=words, result=parse_json(printed.splitlines()[-1], PRINTED), seconds=time.monotonic() - started)
 
 
 def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -> list[Step]:

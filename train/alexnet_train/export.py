@@ -15,6 +15,7 @@ from alexnet_pixels import PixelRecipe
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import output_path, write_atomic
 from alexnet_shards.geometry import IMAGE_PX
+from alexnet_shards.parsing import Where, parse_json
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.evaluate import classifier_of
 from alexnet_train.feeding import input_facts, metadata
@@ -95,7 +96,8 @@ def _write_torchvision(
 ) -> dict[str, Any]:
     """Write a state dict that torchvision.models.alexnet(num_classes=…).load_state_dict takes, and beside it the JSON."""
     state, changes = torchvision_state(classifier, content)
-    found = {name: json.loads(text) for name, text in texts.items()}
+    where = Where(path=out, what="facts", remedy="this is a bug, please report it")
+    found = {name: parse_json(text.encode(), where) for name, text in texts.items()}
     facts = {**found, **changes, "input": found["input"] | changes.get("input", {})}
     beside = target.with_name(f"{target.name}.json")
     buffer = io.BytesIO()

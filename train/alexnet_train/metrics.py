@@ -13,8 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from alexnet_shards.errors import FormatError
 from alexnet_shards.files import append_bytes, write_atomic
 from alexnet_shards.manifest import ClassFact
+from alexnet_shards.parsing import Where, parse_json
 from alexnet_train.distributed import World
 
 WAIT_OF_NOTE = 0.1
@@ -185,10 +187,13 @@ def _ends_whole(path: Path) -> bool:
     return not content or content.endswith(b"\n")
 
 
+LOG = Where(path=Path("metrics.jsonl"), what="line of the log", remedy="it is skipped")
+
+
 def _record(line: str) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line.encode("utf-8", "surrogateescape"), LOG)
+    except FormatError:
         return None
     whole = isinstance(record, dict) and isinstance(record.get("kind"), str) and type(record.get("step")) is int
     return record if whole else None

@@ -3,27 +3,28 @@
 Nothing is written to a run directory before its owner has said so, and only one process of one run is its owner.
 """
 
-import errno
-import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import TEMPORARY_SUFFIX
+from alexnet_shards.locks import LockHeldError, locked_file
+from alexnet_shards.parsing import Where, load_json
 from alexnet_train.aside import move_run_aside, point_to, set_aside
 from alexnet_train.checkpoint import Look, Verdict, checkpoint_path, list_checkpoints, look_at, step_of
 from alexnet_train.metrics import read_metrics
 
 LOCK_NAME, CHECKPOINTS_NAME, BEST_NAME = ".lock", "checkpoints", "best.pt"
 RECIPE_NAME, METRICS_NAME = "recipe.toml", "metrics.jsonl"
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+MAX_NOTE_BYTES = 1 << 16
 POLL_SECONDS = 0.1
 # How long the workers of a launcher that was killed may take to notice and leave, and what two starts by hand wait.
 PATIENCE_SECONDS, LAUNCHED_PATIENCE_SECONDS = 2.0, 60.0
@@ -66,35 +67,31 @@ class RunDirectory:
     def __init__(self, path: Path, say: Callable[[str], None], environment: Mapping[str, str]) -> None:
         self.path, self.checkpoints = path, path / CHECKPOINTS_NAME
         self._say, self._environment = say, environment
-        self._descriptor: int | None = None
+        self._held = ExitStack()
+        self._lock_file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
         """Take the lock. Raises RunDirectoryError where another process has it, or the directory cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise RunDirectoryError(
                 f"{self.path}: cannot be written ({error.strerror}); expected a run directory of this user"
             ) from error
-        try:
-            self._lock(descriptor)
-            before = self._note(descriptor)
+        with self._held:
+            self._lock_file = self._lock()
+            before = self._note()
             if int(self._environment.get(RESTARTS[0], "0") or 0) and "diverged" in before:
                 raise RunDirectoryError(f"{before['diverged']} (not tried again)")
-            self._write_note(descriptor, {"process": os.getpid(), "host": socket.gethostname()})
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+            self._write_note({"process": os.getpid(), "host": socket.gethostname()})
+            self._held = self._held.pop_all()  # kept until the owner leaves
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock_file = None
+        self._held.close()
 
     def decide(self) -> Decision:
         """Look at the checkpoints, newest first, till one is whole; nothing is touched.
@@ -167,8 +164,7 @@ class RunDirectory:
 
     def note_divergence(self, message: str) -> None:
         """Training has diverged: workers that the same launch starts again end with this line at once."""
-        if self._descriptor is not None:
-            self._write_note(self._descriptor, self._note(self._descriptor) | {"diverged": message})
+        self._write_note(self._note() | {"diverged": message})
 
     def _or_best(self, found: Look | None, passed: list[Look]) -> Look | None:
         """best.pt where it is newer than what was found, and something was damaged or nothing found."""
@@ -211,37 +207,33 @@ class RunDirectory:
             f"{self.checkpoints}: no checkpoint that can be gone on from: {facts}; nothing was touched; {'; '.join(ways)}"
         )
 
-    def _lock(self, descriptor: int) -> None:
+    def _lock(self) -> BinaryIO:
         launched = any(name in self._environment for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"))
         deadline = time.monotonic() + (LAUNCHED_PATIENCE_SECONDS if launched else PATIENCE_SECONDS)
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                return self._held.enter_context(locked_file(self.path / LOCK_NAME, wait=False))
+            except LockHeldError as error:
                 if time.monotonic() < deadline:
                     time.sleep(POLL_SECONDS)
                     continue
-                note = self._note(descriptor)
+                note = self._note()
                 owner = f"process {note.get('process', '?')} on {note.get('host', '?')}"
                 raise RunDirectoryError(
                     f"{self.path}: in use by {owner}; wait until it ends, or choose another --out"
                 ) from error
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-                self._say(f"warning: {self.path}: its file system has no locks; see that no other run is started there")
-            return
 
-    @staticmethod
-    def _note(descriptor: int) -> dict[str, Any]:
+    def _note(self) -> dict[str, Any]:
         """What the owner, or the one before, wrote of itself; nothing where that is damaged."""
+        where = Where(path=self.path / LOCK_NAME, what="note of the run's owner", remedy="it is of no consequence")
         try:
-            note = json.loads(os.pread(descriptor, 1 << 16, 0) or b"{}")
-        except ValueError:
+            note = load_json(where, MAX_NOTE_BYTES)
+        except (FormatError, FileNotFoundError):
             return {}
         return note if isinstance(note, dict) else {}
 
-    @staticmethod
-    def _write_note(descriptor: int, note: Mapping[str, Any]) -> None:
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(note).encode() + b"\n", 0)
+    def _write_note(self, note: Mapping[str, Any]) -> None:
+        if self._lock_file is not None:
+            descriptor = self._lock_file.fileno()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(note).encode() + b"\n", 0)
