@@ -134,8 +134,9 @@ def test_a_worker_leaves_with_its_parent() -> None:
         "import os, signal, sys, time\n"
         "from alexnet_train.distributed import leave_with_parent\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
+        "parent = os.getppid()\n"  # before the line that has it killed
         "print(os.getpid(), flush=True)\n"
-        "leave_with_parent(os.getppid(), seconds=0.2)\n"
+        "leave_with_parent(parent, seconds=0.2)\n"
     )
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as run:
