@@ -47,6 +47,7 @@ def serve(words: list[str], log: str, failing: int, after: int) -> None:
         really(descriptor)
 
     os.fsync = fsync  # type: ignore[assignment]
+    torch.set_num_threads(1)  # as torchrun's workers have: sums over more threads round otherwise
     sys.argv = ["alexnet_train.cli", *words]
     runpy.run_module("alexnet_train.cli", run_name="__main__", alter_sys=True)
 
