@@ -46,7 +46,8 @@ def find_sets(paths: Sequence[str]) -> list[SetFiles]:
 
 
 def _sets_in(directory: Path, paths: Sequence[str]) -> list[SetFiles]:
-    names = [path.name for path in directory.iterdir()]
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries]
     with_files = {name.removesuffix(suffix) for suffix in (MANIFEST_SUFFIX, INDEX_SUFFIX) for name in names}
     with_files -= set(names)
     chosen: dict[str, list[str]] = {}
