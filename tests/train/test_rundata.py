@@ -1,5 +1,8 @@
 """A run's inputs: found beside each other, refused where they do not fit together."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -101,3 +104,38 @@ def test_number_of_classes(make_run: Callable[..., str], tmp_path: Path) -> None
     assert with_classes(load_recipe("released", ["num_classes=1000"]), shards).model.num_classes == 1000
     with pytest.raises(AlexnetError, match="num_classes is 6, but the shards have 7"):
         with_classes(load_recipe("released", ["num_classes=6"]), shards)
+
+
+OTHER_RANK = """
+import os, sys
+from pathlib import Path
+from alexnet_shards.errors import AlexnetError
+from alexnet_train.distributed import join_world
+from alexnet_train.rundata import check_processes_agree, open_run_data
+
+with join_world("cpu") as world:
+    # The second process sees no validation shards, as where a store answers it alone that they are not there.
+    directory = Path(sys.argv[1]) / ("whole" if world.is_main or sys.argv[2] == "same" else "without")
+    data = open_run_data([f"{directory}/train-*.tar"], [], None, lambda line: None)
+    try:
+        check_processes_agree(data, world)
+    except AlexnetError as error:
+        sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("seen", ["same", "other"])
+def test_processes_that_see_other_files_are_told_in_one_line(
+    make_run: Callable[..., str], tmp_path: Path, seen: str
+) -> None:
+    make_run(tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "without")
+    for path in (tmp_path / "without").glob("val*"):
+        path.unlink()
+    script = tmp_path / "rank.py"
+    script.write_text(OTHER_RANK)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run([*launcher, str(tmp_path), seen], capture_output=True, text=True, timeout=240, check=False)
+    told = [line for line in done.stderr.splitlines() if "have opened different training or validation shards" in line]
+    assert len(told) == (seen == "other")
+    assert (done.returncode != 0) == (seen == "other")

@@ -16,7 +16,7 @@ from alexnet_train.recipe import Recipe, save_recipe
 from alexnet_train.records import Records, records_of_version_2
 from alexnet_train.resume import check_same_run
 from alexnet_train.runconfig import RunConfig, stream_config
-from alexnet_train.rundata import RunData, check_plateau, open_run_data, with_classes
+from alexnet_train.rundata import RunData, check_plateau, check_processes_agree, open_run_data, with_classes
 from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
 from alexnet_train.startweights import start_weights
 from alexnet_train.stepper import Schedule, Stepper
@@ -57,6 +57,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
     check_plateau(recipe, data)
     if run.tensorboard:
         check_tensorboard()
+    check_processes_agree(data, run.world)
     world, directory = run.world, RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
         how = stream_config(recipe, run)

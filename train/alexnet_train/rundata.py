@@ -11,6 +11,7 @@ from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.shown import public_address
 from alexnet_shards.stats import Stats, load_stats
 from alexnet_stream import RemoteFileMissingError, SplitMissingError, file_beside, open_shards, split_beside
+from alexnet_train.distributed import World
 from alexnet_train.recipe import Recipe
 
 STATS_NAME = "stats.npz"
@@ -83,6 +84,23 @@ def _val_beside(train: ShardSet, say: Callable[[str], None]) -> ShardSet | None:
         say(f"{begin}: {public_address(directory)} holds a {VAL_SPLIT} split without samples")
         return None
     return found
+
+
+def check_processes_agree(data: RunData, world: World) -> None:
+    """Raise AlexnetError, in the first process alone, where one has opened other shards, or no validation set.
+
+    A store or a file system that is not the same everywhere would let some wait for a validation that others leave out.
+    """
+    mine = f"{data.train.fingerprint} {data.val.fingerprint if data.val else 'no validation set'}"
+    if world.any([world.told(mine) != mine])[0]:
+        world.on_main(lambda: _refuse_processes(data))
+
+
+def _refuse_processes(data: RunData) -> None:
+    raise AlexnetError(
+        f"{data.train.paths[0]}: the processes of this run have opened different training or validation shards; let all "
+        "see the same files, then start again"
+    )
 
 
 def check_plateau(recipe: Recipe, data: RunData) -> None:
