@@ -52,12 +52,11 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
 
     Nothing in the run directory is touched before everything that can be refused has been. Raises AlexnetError there.
     """
-    data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
+    data = _open_data(run, progress)
     recipe = with_classes(run.recipe, data.train)
     check_plateau(recipe, data)
     if run.tensorboard:
         check_tensorboard()
-    check_processes_agree(data, run.world)
     world, directory = run.world, RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
         how = stream_config(recipe, run)
@@ -113,6 +112,12 @@ def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, *, fresh: bo
     if decision.found is not None and decision.found.content is not None:
         check_same_run(decision.found.path, decision.found.content, recipe, data)
     return decision
+
+
+def _open_data(run: RunConfig, progress: Progress) -> RunData:
+    data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
+    check_processes_agree(data, run.world)
+    return data
 
 
 def _content(decision: Decision | None, world: World) -> tuple[Path | None, dict[str, Any] | None]:
