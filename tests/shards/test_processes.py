@@ -100,7 +100,7 @@ def test_no_module_is_taken_from_the_current_directory(tmp_path: Path, found_by:
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOM)} if cwd == tmp_path else dict(os.environ)
     if cwd == ROOM:
-        environment.pop("PYTHONPATH")
+        environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", program, str(tmp_path / "elsewhere"), *(["clean"] if cwd == tmp_path else [])]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
