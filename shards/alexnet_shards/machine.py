@@ -11,6 +11,8 @@ OPEN_FILES = Path("/proc/self/fd")
 MEMORY = Path("/proc/self/statm")
 FILES_A_WORKER = 2  # its pipe, and for a moment the other end of it
 FILES_OF_OURS = 16  # that the work itself may need beside its workers
+MIN_OPEN_SHARDS, MAX_OPEN_SHARDS = 16, 4096
+OPEN_SHARE = 4  # training and validation each have two readers
 
 
 def available_cpus() -> int:
@@ -70,6 +72,11 @@ def affordable_workers(workers: int) -> int:
     except OSError:
         open_now = FILES_OF_OURS
     return max(1, min(workers, (limit - open_now - FILES_OF_OURS) // FILES_A_WORKER))
+
+
+def most_open_files() -> int:
+    """How many shards a reader may have open, of the files that this process may have (RLIMIT_NOFILE)."""
+    return min(MAX_OPEN_SHARDS, max(MIN_OPEN_SHARDS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // OPEN_SHARE))
 
 
 def limit_memory(extra_bytes: int) -> None:

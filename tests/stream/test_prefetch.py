@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet_stream.cacheconfig import CacheConfig
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remoteset import RemoteShards, open_shards
+from alexnet_remote.stop import Stop
 from alexnet_stream.prefetch import NoPrefetch, Prefetcher, prefetcher, source_of
 from alexnet_stream.reader import LocalShards
-from alexnet_stream.remote import RemoteShards, open_shards
-from alexnet_stream.stop import Stop
 
 
 @pytest.fixture

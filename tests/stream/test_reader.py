@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_stream.outcome import LocalTroubleError
+from alexnet_remote.outcome import LocalTroubleError
 from alexnet_stream.reader import BadSampleError, LocalShards, ShardFiles, check_crc32, decode_into
 
 

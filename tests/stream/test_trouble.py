@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.remotefile import Patience, RemoteFileDeniedError, RemoteFileTroubleError
+from alexnet_remote.remoteset import RemoteShardSet, file_beside, open_shards
+from alexnet_remote.stop import Stop, StoppedError
 from alexnet_shards.errors import AlexnetError, FileError
 from alexnet_shards.manifest import load_manifest, save_manifest
-from alexnet_stream.cacheconfig import CacheConfig
-from alexnet_stream.outcome import LocalTroubleError
-from alexnet_stream.remote import RemoteShardSet, file_beside, open_shards
-from alexnet_stream.remotefile import Patience, RemoteFileDeniedError, RemoteFileTroubleError
-from alexnet_stream.stop import Stop, StoppedError
 from alexnet_stream.stream import Stream, StreamConfig
 from alexnet_train.rundata import open_run_data
 

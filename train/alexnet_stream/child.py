@@ -14,12 +14,12 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from alexnet_remote import POLL_SECONDS, Stop
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import worded
 from alexnet_shards.processes import start_child
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, Slots, ThreadLoader
 from alexnet_stream.reader import raise_open_files
-from alexnet_stream.stop import POLL_SECONDS, Stop
 
 PATIENCE_SECONDS = 0.5
 

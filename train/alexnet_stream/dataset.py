@@ -9,13 +9,12 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from alexnet_remote import Stop, open_shards
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.loader import Job, SampleLoader
 from alexnet_stream.prefetch import source_of
-from alexnet_stream.remote import open_shards
-from alexnet_stream.stop import Stop
 
 Transform = Callable[[Any], Any]
 

@@ -8,14 +8,13 @@ import torch
 from torch.utils.data import IterableDataset
 from webdataset.utils import pytorch_worker_info
 
+from alexnet_remote import Stop, open_shards
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.epoch import epoch_table
 from alexnet_stream.prefetch import source_of
 from alexnet_stream.reader import BadSampleError, ShardFiles, check_crc32
-from alexnet_stream.remote import open_shards
-from alexnet_stream.stop import Stop
 
 TAR_BLOCK_BYTES, TAR_NAME_BYTES = 512, 100
 

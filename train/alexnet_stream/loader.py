@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_remote import Stop
 from alexnet_shards.geometry import CROP_PX, IMAGE_PX
 from alexnet_shards.index import IndexRows
 from alexnet_stream.crops import load_crops
 from alexnet_stream.reader import BadSampleError, ShardFiles, ShardSource, check_crc32, decode_into
-from alexnet_stream.stop import Stop
 
 CHUNK_SAMPLES = 16
 

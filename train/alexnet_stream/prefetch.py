@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from alexnet_remote import RemoteShards, RemoteShardSet, Stop
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.reader import LocalShards, ShardSource
-from alexnet_stream.remote import RemoteShards, RemoteShardSet
-from alexnet_stream.stop import Stop
 
 DOWNLOADS = 4
 

@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from alexnet_remote import LocalTroubleError
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import IMAGE_PX
-from alexnet_stream.outcome import LocalTroubleError
+from alexnet_shards.machine import most_open_files
 
-MIN_OPEN_FILES, MAX_OPEN_FILES = 16, 4096
-OPEN_SHARE = 4  # training and validation each have two readers
 # What a damaged or missing file is answered with; every other error is the machine's and no sample's fault.
 DAMAGE = {errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA, errno.EREMOTEIO}
 
@@ -82,11 +81,6 @@ class LocalShards:
     def repair(self, shard: int) -> bool:
         """Nothing: there is no other copy."""
         return False
-
-
-def most_open_files() -> int:
-    """How many shards a reader may have open, of the files that this process may have (RLIMIT_NOFILE)."""
-    return min(MAX_OPEN_FILES, max(MIN_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // OPEN_SHARE))
 
 
 def raise_open_files() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from alexnet_remote import RemoteShards, Stop
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import CROP_PX, IMAGE_PX
 from alexnet_shards.machine import available_cpus
@@ -25,8 +26,6 @@ from alexnet_stream.loader import Job, JobReport, LoaderConfig, SampleLoader, Th
 from alexnet_stream.prefetch import prefetcher, source_of
 from alexnet_stream.quarantine import LoadedPart, Quarantine
 from alexnet_stream.reader import raise_open_files
-from alexnet_stream.remote import RemoteShards
-from alexnet_stream.stop import Stop
 
 __all__ = ["Batch", "Stream", "StreamConfig"]
 

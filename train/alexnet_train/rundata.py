@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from alexnet_remote import RemoteFileMissingError, SplitMissingError, file_beside, open_shards, split_beside
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of, split_of
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.shown import public_address
 from alexnet_shards.stats import Stats, load_stats
-from alexnet_stream import RemoteFileMissingError, SplitMissingError, file_beside, open_shards, split_beside
 from alexnet_train.distributed import World
 from alexnet_train.recipe import Recipe
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet_remote.cache import ShardCache
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remotefile import Patience
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ShardFact
-from alexnet_stream.cache import ShardCache
-from alexnet_stream.cacheconfig import CacheConfig
-from alexnet_stream.remotefile import Patience
 
 SIZE = 200_000
 
@@ -227,9 +227,9 @@ FETCH = """
 import sys
 from pathlib import Path
 from alexnet_shards.manifest import ShardFact
-from alexnet_stream.cache import ShardCache
-from alexnet_stream.cacheconfig import CacheConfig
-from alexnet_stream.remotefile import Patience
+from alexnet_remote.cache import ShardCache
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remotefile import Patience
 directory, url, name, size, sha256 = sys.argv[1:]
 cache = ShardCache(config=CacheConfig(home=Path(directory), max_bytes=600000))
 print("begin", flush=True)
@@ -325,7 +325,8 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path, store: Store) -> None:
         cache.fetch(store.url(0), store.fact(0))
 
 
-def test_protocols_that_are_not_there(cache: ShardCache, store: Store) -> None:
+def test_protocols_that_are_not_there(cache: ShardCache, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
     for url in ("nothing://x/s-0.tar", "gs://bucket/s-0.tar"):
         with pytest.raises(AlexnetError, match="install what reads this address"):
             cache.fetch(url, store.fact(0))

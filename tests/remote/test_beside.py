@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from alexnet_remote.beside import fetch_beside
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remotefile import Patience, RemoteFileTroubleError
 from alexnet_shards.address import Address
 from alexnet_shards.errors import FileError
-from alexnet_stream.beside import fetch_beside
-from alexnet_stream.cacheconfig import CacheConfig
-from alexnet_stream.remotefile import Patience, RemoteFileTroubleError
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import fsspec
 import pytest
 
+from alexnet_remote.outcome import Head, MissingError
+from alexnet_remote.store import store_answer, store_glob, store_size
 from alexnet_shards.errors import AlexnetError
-from alexnet_stream.outcome import Head, MissingError
-from alexnet_stream.store import store_answer, store_glob, store_size
 
 
 @pytest.fixture

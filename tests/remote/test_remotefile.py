@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet_shards.errors import AlexnetError
-from alexnet_stream.outcome import LocalTroubleError
-from alexnet_stream.remotefile import (
+from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.remotefile import (
     Patience,
     RemoteFileDeniedError,
     RemoteFileMissingError,
@@ -26,7 +25,8 @@ from alexnet_stream.remotefile import (
     glob_of,
     size_of,
 )
-from alexnet_stream.stop import Stop, StoppedError
+from alexnet_remote.stop import Stop, StoppedError
+from alexnet_shards.errors import AlexnetError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 PATIENCE = Patience(retries=3, first_wait_seconds=0.01, silence_seconds=1)

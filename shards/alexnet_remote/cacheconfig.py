@@ -9,7 +9,7 @@ from typing import Self
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import own_directory
 from alexnet_shards.native import cache_home
-from alexnet_stream.remotefile import Patience
+from alexnet_remote.remotefile import Patience
 
 GIB = 1 << 30
 MAX_GIB = 1 << 20

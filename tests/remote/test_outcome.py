@@ -8,7 +8,7 @@ from urllib.error import URLError
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from alexnet_stream.outcome import DeniedError, LocalError, MissingError, TransportError, TroubleError, named_errors
+from alexnet_remote.outcome import DeniedError, LocalError, MissingError, TransportError, TroubleError, named_errors
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_remote.cacheconfig import CacheConfig
 from alexnet_shards.errors import AlexnetError
-from alexnet_stream.cacheconfig import CacheConfig
 
 
 def test_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

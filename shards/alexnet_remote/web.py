@@ -22,7 +22,7 @@ from typing import Any
 
 from alexnet_shards.address import WEB, Address
 from alexnet_shards.shown import public_address
-from alexnet_stream.outcome import (
+from alexnet_remote.outcome import (
     HIDDEN,
     DeniedError,
     Head,

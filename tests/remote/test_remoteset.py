@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import s3fs
 
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remotefile import Patience
+from alexnet_remote.remoteset import RemoteShardSet, open_shards
 from alexnet_shards.errors import AlexnetError, PatternError
 from alexnet_shards.shardset import ShardSet
 from alexnet_shards.shardset import open_shards as open_local_shards
-from alexnet_stream.cacheconfig import CacheConfig
-from alexnet_stream.remote import RemoteShardSet, open_shards
-from alexnet_stream.remotefile import Patience
 from alexnet_stream.stream import Stream, StreamConfig
 from alexnet_train.rundata import open_run_data
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from alexnet_shards.address import Address
 from alexnet_shards.files import atomic_file
-from alexnet_stream.cacheconfig import CacheConfig, own_folder
-from alexnet_stream.remotefile import Sink, fetch
-from alexnet_stream.stop import Stop
+from alexnet_remote.cacheconfig import CacheConfig, own_folder
+from alexnet_remote.remotefile import Sink, fetch
+from alexnet_remote.stop import Stop
 
 # Most bytes of each: more is no such file, however it came to be offered.
 MANIFEST_BYTES, STATS_BYTES = 128 << 20, 64 << 20
@@ -15,7 +15,7 @@ INDEX_ROW_BYTES, SLACK_BYTES = 24, 1 << 16
 
 
 def fetch_beside(place: Address, config: CacheConfig, max_bytes: int, sha256: str = "") -> Path:
-    """A copy of the small file at `place`, fetched now; raises as alexnet_stream.remotefile says.
+    """A copy of the small file at `place`, fetched now; raises as alexnet_remote.remotefile says.
 
     One of another `sha256` than that, where it is known, is fetched again. Each process writes a file of its own, and
     whole ones take the copy's place.

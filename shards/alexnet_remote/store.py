@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
-
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shown import public_address
-from alexnet_stream.outcome import Head, named_errors
+from alexnet_remote.outcome import Head, named_errors
 
 PIECE_BYTES = 8 << 20  # a request each
 
@@ -44,6 +42,8 @@ def store_glob(url: str) -> list[str]:
 
 def filesystem_of(url: str) -> tuple[Any, str]:
     """fsspec's file system of `url` and the path there; raises AlexnetError where its protocol is not installed."""
+    import fsspec  # only where a store is read: who works on local files need not wait for it
+
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:

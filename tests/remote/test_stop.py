@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from alexnet_stream.stop import Stop, StoppedError
+from alexnet_remote.stop import Stop, StoppedError
 
 
 def test_sleeps_end() -> None:

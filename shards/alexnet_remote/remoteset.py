@@ -7,17 +7,17 @@ from pathlib import Path
 
 from alexnet_shards.address import WEB, Address
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
+from alexnet_shards.machine import most_open_files
 from alexnet_shards.manifest import ShardFact, index_path, load_manifest, manifest_path, shards_of, split_of
 from alexnet_shards.pattern import expand_ranges
 from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
 from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_shards.shown import public_address
-from alexnet_stream.beside import INDEX_ROW_BYTES, MANIFEST_BYTES, SLACK_BYTES, STATS_BYTES, fetch_beside
-from alexnet_stream.cache import ShardCache
-from alexnet_stream.cacheconfig import CacheConfig
-from alexnet_stream.reader import most_open_files
-from alexnet_stream.remotefile import RemoteFileMissingError, glob_of, size_of
-from alexnet_stream.stop import Stop
+from alexnet_remote.beside import INDEX_ROW_BYTES, MANIFEST_BYTES, SLACK_BYTES, STATS_BYTES, fetch_beside
+from alexnet_remote.cache import ShardCache
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remotefile import RemoteFileMissingError, glob_of, size_of
+from alexnet_remote.stop import Stop
 
 SIZE_REQUESTS = 16
 
@@ -73,7 +73,7 @@ def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None) -> Sh
 
     Of remote shards the manifest and index beside them are fetched; the shards' sizes are compared where the store
     tells them. `cache` None takes CacheConfig.from_environment(). Raises AlexnetError as open_shards does, and as
-    alexnet_stream.remotefile says.
+    alexnet_remote.remotefile says.
     """
     remote = [pattern for pattern in patterns if "://" in pattern]
     if not remote:
@@ -105,7 +105,7 @@ class SplitMissingError(AlexnetError):
 def file_beside(shards: ShardSet, name: str, max_bytes: int = STATS_BYTES) -> Path:
     """A small file beside `shards`, of which it need not be, or the copy of one.
 
-    Raises RemoteFileMissingError where a store has none, and as alexnet_stream.remotefile says.
+    Raises RemoteFileMissingError where a store has none, and as alexnet_remote.remotefile says.
     """
     if not isinstance(shards, RemoteShardSet):
         return Path(split_of(shards.paths[0])[0]) / name

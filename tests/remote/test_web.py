@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from alexnet_stream.outcome import Head, TroubleError
-from alexnet_stream.web import web_answer, web_size
+from alexnet_remote.outcome import Head, TroubleError
+from alexnet_remote.web import web_answer, web_size
 
 
 def body(url: str, start: int = 0, version: str = "") -> bytes:
