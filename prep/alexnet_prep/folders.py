@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class FolderSource:
     edition: str
     splits: tuple[str, ...]
     rules: ClassRules = field(default_factory=ClassRules)
+    is_cached: bool = False  # thousands of folders are read as fast as they are compared
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split; labels are places in the source's class list, else count the sorted class names, which is the
@@ -59,6 +61,10 @@ class FolderSource:
     def files(self) -> tuple[Path, ...]:
         """The files and folders that say what the source is; its images are looked up at every start."""
         return tuple(path for path in (self.directory / KAGGLE_VAL_LABELS,) if path.is_file())
+
+    def choices(self) -> dict[str, Any]:
+        """Nothing: a repair has the classes from the manifest."""
+        return {}
 
     def _classes(self) -> ClassList:
         """The listed classes, else those of the training split, or of the first split that has class directories."""

@@ -19,15 +19,16 @@ def content_sample(source: SplitSource) -> str:
     image that is not in the sample. Times, inodes and owners play no part: a copy is the same source. Raises SourceError
     where an image cannot be read.
     """
-    digest = hashlib.sha256()
     rows = np.unique(np.linspace(0, len(source) - 1, min(SAMPLED_IMAGES, len(source))).round().astype(np.int64))
     reader = SourceReader(source.containers, source.sparse)
+    places = source.locations[rows]
+    found: dict[int, bytes] = {}
     try:
-        for row in rows:
-            place = source.locations[row]
+        for step in np.lexsort((places["offset"], places["container"])):  # as they lie: a container is read forward
+            row, place = int(rows[step]), places[step]
             if place["size"] <= MAX_SAMPLED_BYTES:
                 name, where = bytes(source.names[row]), (int(place["offset"]), int(place["size"]))
-                digest.update(hashlib.sha256(reader.read(int(place["container"]), name, *where)).digest())
+                found[row] = hashlib.sha256(reader.read(int(place["container"]), name, *where)).digest()
     finally:
         reader.close()
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(found[row] for row in sorted(found))).hexdigest()

@@ -21,7 +21,7 @@ from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
 from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
 from alexnet_prep.rundir import bind_plan, check_space, expected_bytes, has_plan, locked_directory, remove_temporaries
-from alexnet_prep.source import OfficialSource, Source, find_source, stamps
+from alexnet_prep.source import Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.manifest import (
@@ -138,6 +138,7 @@ def _prepare(request: ShardsRequest, source: Source, split: str, progress: RunPr
             "members": images.identity(),
             "content": content,
             "max_member_bytes": request.max_member_bytes,
+            **source.choices(),
         },
     }
     return _Prepared(images=images, plan=plan, facts=facts, cache_key=key)
@@ -170,7 +171,7 @@ def _cache(request: ShardsRequest, split: str) -> Path:
 
 
 def _cache_key(request: ShardsRequest, source: Source) -> str:
-    if not isinstance(source, OfficialSource):
+    if not source.is_cached:
         return ""
     return repr((INDEX_VERSION, source.edition, str(request.source.resolve()), stamps(source), request.label_order))
 

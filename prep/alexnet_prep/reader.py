@@ -2,74 +2,120 @@
 
 import io
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from alexnet_prep.archive import Extents, Sparse
 from alexnet_prep.errors import SourceError
 
+MAX_OPEN = 64  # containers that one reader keeps open: a set may have thousands, a process some hundred files
+
+
+class ContainerReader(Protocol):
+    """Reads the images of one container, open until `close`. OSError is the caller's to word."""
+
+    has_sizes: bool  # whether `size` is what an image must have, not just about that
+
+    def read(self, name: bytes, offset: int, size: int) -> bytes:
+        """The bytes of one image."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class FolderReader:
+    """Images that are files of their own below a folder; their names are paths there."""
+
+    has_sizes = True
+
+    def __init__(self, path: Path) -> None:
+        self._prefix = os.fsencode(path) + b"/"
+
+    def read(self, name: bytes, offset: int, size: int) -> bytes:
+        """The whole file."""
+        with io.FileIO(self._prefix + name) as file:
+            return file.readall()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TarReader:
+    """Images that lie in a tar; `extents` places those that it stores with holes, by offset."""
+
+    has_sizes = True
+
+    def __init__(self, path: Path, extents: dict[int, Extents]) -> None:
+        self._descriptor, self._extents = os.open(path, os.O_RDONLY | os.O_CLOEXEC), extents
+
+    def read(self, name: bytes, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset`, or, with holes between them, its extents."""
+        extents = self._extents.get(offset)
+        if extents is None:
+            return _read_at(self._descriptor, offset, size)
+        content = bytearray(size)
+        for start, place, count in extents:
+            piece = _read_at(self._descriptor, place, count)
+            if len(piece) < count:
+                return bytes(content[:start]) + piece
+            content[start : start + count] = piece
+        return bytes(content)
+
+    def close(self) -> None:
+        """Close the tar."""
+        os.close(self._descriptor)
+
 
 class SourceReader:
-    """Reads images by location; keeps the archives it has met open. `containers` are tars or directories."""
+    """Reads images by location; keeps up to MAX_OPEN of the `containers` (tars, directories) that it has met open."""
 
     def __init__(self, containers: Sequence[Path], sparse: Sparse | None = None) -> None:
         self._containers = containers
         self._sparse: Sparse = sparse or {}
-        self._descriptors: dict[int, int | None] = {}  # None: a directory
+        self._open: OrderedDict[int, ContainerReader] = OrderedDict()
 
     def read(self, container: int, name: bytes, offset: int, size: int) -> bytes:
         """The `size` bytes of one image. Raises SourceError where the source has changed under us."""
         path = self._containers[container]
         shown = name.decode("utf-8", "surrogateescape")
         try:
-            descriptor = self._descriptor(container)
-            if descriptor is None:
-                content = _read_file(os.fsencode(path) + b"/" + name)
-            else:
-                content = _read_extents(descriptor, self._sparse.get((container, offset)), offset, size)
+            reader = self._reader(container)
+            content = reader.read(name, offset, size)
         except OSError as error:
             raise SourceError(
                 f"{path}: {shown} cannot be read ({error.strerror}); check the source and its disk, then start again: "
                 "it goes on from here"
             ) from error
-        if len(content) != size:
+        if len(content) != size and reader.has_sizes:
             raise SourceError(
                 f"{path}: {shown} has {len(content)} bytes, {size} when the source was indexed; "
                 "the source changed: start again with the same files, or in another --out"
             )
         return content
 
-    def _descriptor(self, container: int) -> int | None:
-        if container not in self._descriptors:
-            path = self._containers[container]
-            is_directory = path.is_dir()
-            self._descriptors[container] = None if is_directory else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._descriptors[container]
+    def _reader(self, container: int) -> ContainerReader:
+        if container not in self._open:
+            if len(self._open) >= MAX_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[container] = self._opened(container)
+        self._open.move_to_end(container)
+        return self._open[container]
+
+    def _opened(self, container: int) -> ContainerReader:
+        path = self._containers[container]
+        if path.is_dir():
+            return FolderReader(path)
+        return TarReader(
+            path, {place: pieces for (number, place), pieces in self._sparse.items() if number == container}
+        )
 
     def close(self) -> None:
-        """Close every archive."""
-        for descriptor in self._descriptors.values():
-            if descriptor is not None:
-                os.close(descriptor)
-        self._descriptors.clear()
-
-
-def _read_file(path: bytes) -> bytes:
-    with io.FileIO(path) as file:
-        return file.readall()
-
-
-def _read_extents(descriptor: int, extents: Extents | None, offset: int, size: int) -> bytes:
-    """The content of a member: `size` bytes at `offset`, or, with holes between them, its `extents`."""
-    if extents is None:
-        return _read_at(descriptor, offset, size)
-    content = bytearray(size)
-    for start, place, count in extents:
-        piece = _read_at(descriptor, place, count)
-        if len(piece) < count:
-            return bytes(content[:start]) + piece
-        content[start : start + count] = piece
-    return bytes(content)
+        """Close every container."""
+        for reader in self._open.values():
+            reader.close()
+        self._open.clear()
 
 
 def _read_at(descriptor: int, offset: int, size: int) -> bytes:

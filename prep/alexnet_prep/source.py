@@ -2,16 +2,49 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from alexnet_prep.archive import Tick
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.errors import SourceError
-from alexnet_prep.folders import FolderSource, find_folder_source
+from alexnet_prep.folders import find_folder_source
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
 from alexnet_shards.editions import EDITIONS
 
 SPLITS = ("train", "val", "test")
+
+
+class Source(Protocol):
+    """What was found in a directory: `splits` of train, val and test, each read to one table of its images.
+
+    A source `is_cached` where what `files` and `choices` say tells whether a split that was read before is still that.
+    """
+
+    @property
+    def directory(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def edition(self) -> str:
+        """What it is: `2010`, `2012`, `folder`, …"""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are there."""
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether a split that was read is kept."""
+
+    def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
+        """Index one split; no image is read. Raises SourceError for what cannot be used."""
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that say what the source is."""
+
+    def choices(self) -> dict[str, Any]:
+        """What the user said of the source, as it stands in the manifest: a repair says the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +54,7 @@ class OfficialSource:
     directory: Path
     edition: str
     splits: tuple[str, ...]
+    is_cached: bool = True
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split; `label_order` None takes the devkit's, the original's."""
@@ -32,8 +66,9 @@ class OfficialSource:
         names = (edition.train, edition.val, *edition.tests, edition.devkit, edition.patch, edition.test_truth)
         return tuple(self.directory / name for name in names if name and (self.directory / name).is_file())
 
-
-Source = OfficialSource | FolderSource
+    def choices(self) -> dict[str, Any]:
+        """Nothing: the devkit says it all."""
+        return {}
 
 
 def find_source(directory: Path, edition: str, rules: ClassRules | None = None) -> Source:

@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_prep.archive import read_directory, read_flat_tar
 from alexnet_prep.errors import SourceError
-from alexnet_prep.reader import SourceReader
+from alexnet_prep.reader import MAX_OPEN, SourceReader
 
 
 def test_a_source_that_shrinks_is_noticed(tmp_path: Path) -> None:
@@ -49,3 +49,17 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         SourceReader([tmp_path]).read(0, b"gone.jpg", 0, 1)
     with pytest.raises(SourceError, match=r"none.tar: x cannot be read"):
         SourceReader([tmp_path / "none.tar"]).read(0, b"x", 0, 1)
+
+
+def test_no_more_containers_are_open_than_a_process_may_have(tmp_path: Path, tar_bytes: Any) -> None:
+    paths = [tmp_path / f"{number:03d}.tar" for number in range(MAX_OPEN + 5)]
+    for number, path in enumerate(paths):
+        path.write_bytes(tar_bytes([("a.jpg", b"%03d" % number)]))
+    reader = SourceReader(paths)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(2):
+        found = [reader.read(number, b"a.jpg", 512, 3) for number in range(len(paths))]
+        assert found == [b"%03d" % number for number in range(len(paths))]
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + MAX_OPEN
+    reader.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
