@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from alexnet_shards.address import Address
-from alexnet_shards.files import atomic_file
 from alexnet_remote.cacheconfig import CacheConfig, own_folder
 from alexnet_remote.remotefile import Sink, fetch
 from alexnet_remote.stop import Stop
+from alexnet_shards.address import Address
+from alexnet_shards.files import atomic_file
 
 # Most bytes of each: more is no such file, however it came to be offered.
 MANIFEST_BYTES, STATS_BYTES = 128 << 20, 64 << 20

@@ -16,9 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
 
-from alexnet_shards.address import WEB
-from alexnet_shards.errors import AlexnetError, file_error
-from alexnet_shards.shown import public_address
 from alexnet_remote.outcome import (
     DeniedError,
     Head,
@@ -32,6 +29,9 @@ from alexnet_remote.outcome import (
 from alexnet_remote.stop import POLL_SECONDS, Stop
 from alexnet_remote.store import store_answer, store_glob, store_size
 from alexnet_remote.web import web_answer, web_listing, web_size
+from alexnet_shards.address import WEB
+from alexnet_shards.errors import AlexnetError, file_error
+from alexnet_shards.shown import public_address
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")

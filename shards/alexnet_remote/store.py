@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from alexnet_remote.outcome import Head, named_errors
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shown import public_address
-from alexnet_remote.outcome import Head, named_errors
 
 PIECE_BYTES = 8 << 20  # a request each
 

@@ -1,0 +1,35 @@
+"""The one way to files that are not on this machine: s3://, gs://, https://, anything fsspec reads.
+
+shards = open_shards(["s3://bucket/set/train-*.tar"])  # local patterns too; the set's manifest and index are fetched
+path = file_beside(shards, "stats.npz")  # a small file beside them, or the copy of one
+"""
+
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.remotefile import RemoteFileError, RemoteFileMissingError
+from alexnet_remote.remoteset import (
+    RemoteShards,
+    RemoteShardSet,
+    SplitMissingError,
+    file_beside,
+    open_shards,
+    split_beside,
+)
+from alexnet_remote.stop import POLL_SECONDS, Stop, StoppedError
+
+# Names for other rooms, and the modules that they may import from; everything else is private to the room.
+__all__ = [
+    "POLL_SECONDS",
+    "CacheConfig",
+    "LocalTroubleError",
+    "RemoteFileError",
+    "RemoteFileMissingError",
+    "RemoteShardSet",
+    "RemoteShards",
+    "SplitMissingError",
+    "Stop",
+    "StoppedError",
+    "file_beside",
+    "open_shards",
+    "split_beside",
+]
