@@ -24,8 +24,9 @@ from alexnet_pixels.decoder import decoder_facts
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_pixels.sniff import BadImage
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar, build_shard
+from alexnet_prep.build import ShardJob, build_shard
 from alexnet_prep.engine import Engine
+from alexnet_prep.job import BuildSetup, Job, Result, Seconds
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.source import find_source
 
@@ -101,13 +102,13 @@ class Quiet:
     def image(self, source_bytes: int) -> None:
         """A worker begins an image."""
 
-    def shard(self, job: ShardJob, sidecar: Sidecar, seconds: Seconds | None) -> None:
-        """A shard is done."""
+    def done(self, job: Job[Result], result: Result, seconds: Seconds | None) -> None:
+        """A job is done."""
 
     def waiting(self, line: str) -> None:
         """Nothing to say."""
 
-    def retry(self, job: ShardJob, reason: str) -> None:
+    def retry(self, job: Job[Result], reason: str) -> None:
         """A worker was lost."""
 
 

@@ -6,16 +6,17 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet_pixels import BadImage, Converted, PixelRecipe, convert
-from alexnet_prep.archive import Names, Sparse
+from alexnet_pixels import BadImage, Converted, convert
+from alexnet_prep.archive import Names
+from alexnet_prep.job import AT_IMAGE, AT_OUTPUT, NO_IMAGE, READING, BuildSetup, OnSign, Seconds
 from alexnet_prep.reader import SourceReader
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file, write_atomic
@@ -28,25 +29,6 @@ from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
 # the shard: at about 31 KiB each a worker holds at most some 130 MB, however many members a shard has.
 WINDOW_MEMBERS = 4096
 HASH_CHUNK_BYTES = 16 << 20
-NO_IMAGE = -1
-READING, AT_IMAGE, AT_OUTPUT = "reading", "at image", "at output"  # what a worker is at
-MAX_MEMBER_BYTES = 512 << 20
-STAGES = ("read", "decode", "resize", "encode", "write")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildSetup:
-    """What every shard of a run shares: the source's files, the pixel recipe, and where shards and sidecars go.
-
-    A source image of over `max_member_bytes` is not read; `sparse` places those that an archive stores with holes.
-    """
-
-    containers: tuple[Path, ...]
-    recipe: PixelRecipe
-    out: Path
-    sidecars: Path
-    max_member_bytes: int = MAX_MEMBER_BYTES
-    sparse: Sparse = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +48,23 @@ class ShardJob:
     def key(self, position: int) -> str:
         """Key of the member at `position`."""
         return bytes(self.keys[position]).decode("utf-8", "surrogateescape")
+
+    @property
+    def images(self) -> int:
+        """How many members it has."""
+        return len(self.keys)
+
+    def without(self, position: int, reason: str) -> "ShardJob":
+        """The same with one position more in quarantine."""
+        return replace(self, quarantined={**self.quarantined, position: reason})
+
+    def finished(self, setup: BuildSetup, on_sign: OnSign) -> "Sidecar | None":
+        """As `finished_shard`."""
+        return finished_shard(self, setup, on_sign)
+
+    def run(self, setup: BuildSetup, reader: SourceReader, on_sign: OnSign) -> "tuple[Sidecar, Seconds]":
+        """As `build_shard`."""
+        return build_shard(self, setup, reader, on_sign)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,23 +91,6 @@ class Sidecar:
 
 
 SIDECAR_TYPES = field_types(Sidecar)
-
-
-@dataclass(kw_only=True)
-class Seconds:
-    """Wall seconds a stage of one shard's build."""
-
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-
-    def add(self, converted: Converted) -> None:
-        """Count the stages that `convert` timed."""
-        self.stages["decode"] += converted.decode_s
-        self.stages["resize"] += converted.resize_s
-        self.stages["encode"] += converted.encode_s
-
-
-# Told what a worker is at (READING, AT_IMAGE, AT_OUTPUT), at which position, and how many source bytes it has read there.
-OnSign = Callable[[str, int, int], None]
 
 
 def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_sign: OnSign) -> tuple[Sidecar, Seconds]:

@@ -6,13 +6,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
-from alexnet_prep.build import AT_IMAGE, READING, BuildSetup, Seconds, ShardJob, Sidecar
 from alexnet_prep.errors import RunError
+from alexnet_prep.job import AT_IMAGE, READING, BuildSetup, Job, Result, Seconds
 from alexnet_prep.worker import worker_main
 from alexnet_shards.machine import affordable_workers
 from alexnet_shards.processes import Child, start_child
@@ -39,6 +39,7 @@ LIMITS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
 WorkerTarget = Callable[[Connection, BuildSetup, int], None]
+R = TypeVar("R", bound=Result)
 
 
 class Listener(Protocol):
@@ -47,11 +48,11 @@ class Listener(Protocol):
     def image(self, source_bytes: int) -> None:
         """A worker begins an image."""
 
-    def shard(self, job: ShardJob, sidecar: Sidecar, seconds: Seconds | None) -> None:
-        """A shard is done; `seconds` is None where it was there already."""
+    def done(self, job: Job[Result], result: Result, seconds: Seconds | None) -> None:
+        """A job is done; `seconds` is None where all that it makes was there already."""
 
-    def retry(self, job: ShardJob, reason: str) -> None:
-        """A worker was lost; its shard is built again."""
+    def retry(self, job: Job[Result], reason: str) -> None:
+        """A worker was lost; its job is run again."""
 
     def waiting(self, line: str) -> None:
         """A disk keeps a worker waiting, or there are fewer workers than were asked for."""
@@ -61,7 +62,7 @@ class Listener(Protocol):
 class _Worker:
     process: Child
     connection: Connection
-    job: ShardJob | None = None
+    job: Job[Any] | None = None
     phase: str = ""
     position: int = -1
     heard_s: float = 0.0
@@ -70,7 +71,7 @@ class _Worker:
 
 
 class Engine:
-    """Runs shard jobs on `workers` processes; use as a context manager, which ends them.
+    """Runs jobs on `workers` processes, one run after the other; use as a context manager, which ends them.
 
     `hang_seconds` without a sign of life from a worker that is at an image counts as a hang; one that reads or writes
     waits for a disk, however long, which is said. `target` is what a worker process runs.
@@ -87,7 +88,7 @@ class Engine:
         self._setup, self._hang_seconds, self._listener, self._target = setup, hang_seconds, listener, target
         self._num_workers = workers
         self._workers: list[_Worker] = []
-        self._blame: Counter[tuple[int, int, str]] = Counter()
+        self._blame: Counter[tuple[str, int, str]] = Counter()
 
     def __enter__(self) -> "Engine":
         return self
@@ -99,20 +100,29 @@ class Engine:
             self._end(worker)
         self._workers.clear()
 
-    def run(self, jobs: Iterable[ShardJob], num_jobs: int) -> Iterator[Sidecar]:
-        """Yield the sidecar of every job, in the order in which they are done. Raises RunError where one cannot be."""
-        waiting, fresh = deque[ShardJob](), iter(jobs)
-        done = 0
+    def run(self, jobs: Iterable[Job[R] | None], num_jobs: int) -> Iterator[R]:
+        """Yield the result of every job, in the order in which they are done. Raises RunError where one cannot be.
+
+        `num_jobs` bounds the processes that are started. `jobs` is asked for one whenever a worker is free; a None says
+        that none is ready by now.
+        """
+        waiting, fresh, more = deque[Job[R]](), iter(jobs), True
         self._start_all(min(self._num_workers, num_jobs))
-        while done < num_jobs:
+        while more or waiting or any(worker.job is not None for worker in self._workers):
             for worker in self._workers:
-                if worker.job is None:
-                    job = waiting.popleft() if waiting else next(fresh, None)
-                    if job is not None:
-                        self._give(worker, job)
-            for sidecar in self._listen(waiting):
-                done += 1
-                yield sidecar
+                while more and not waiting and worker.job is None:
+                    try:
+                        job = next(fresh)
+                    except StopIteration:
+                        more = False
+                        break
+                    if job is None:
+                        break
+                    waiting.append(job)
+                if waiting and worker.job is None:
+                    self._give(worker, waiting.popleft())
+            if more or any(worker.job is not None for worker in self._workers):
+                yield from self._listen(waiting)
 
     def _start_all(self, wanted: int) -> None:
         """Start so many workers, or as many as the system's limits allow. Raises RunError where it allows none."""
@@ -135,12 +145,12 @@ class Engine:
         process = start_child(self._target, (self._setup, os.getpid()))
         return _Worker(process=process, connection=process.connection)
 
-    def _give(self, worker: _Worker, job: ShardJob) -> None:
+    def _give(self, worker: _Worker, job: Job[Any]) -> None:
         worker.job, worker.phase, worker.position, worker.heard_s = job, "", -1, time.monotonic()
         with suppress(BrokenPipeError):  # its death is noticed when we listen
             worker.connection.send(job)
 
-    def _listen(self, waiting: deque[ShardJob]) -> Iterator[Sidecar]:
+    def _listen(self, waiting: deque[Any]) -> Iterator[Any]:
         busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
         ready = wait(list(busy), timeout=POLL_SECONDS)
         for connection in ready:
@@ -152,13 +162,13 @@ class Engine:
                 self._lost(worker, waiting, f"died (exit status {worker.process.exitcode})", DIED)
                 continue
             worker.heard_s, worker.told_s, worker.ready = time.monotonic(), 0.0, True
-            sidecar = self._take(worker, message)
-            if sidecar is not None:
-                yield sidecar
+            result = self._take(worker, message)
+            if result is not None:
+                yield result
         for worker in busy.values():
             self._look_after(worker, waiting)
 
-    def _look_after(self, worker: _Worker, waiting: deque[ShardJob]) -> None:
+    def _look_after(self, worker: _Worker, waiting: deque[Any]) -> None:
         """Give up a worker that hangs; tell of one that a disk keeps waiting."""
         patience_s = self._hang_seconds if worker.ready else max(self._hang_seconds, START_SECONDS)
         silent_s = time.monotonic() - worker.heard_s
@@ -180,31 +190,30 @@ class Engine:
         worker.process.join()
         self._lost(worker, waiting, f"hung for {patience_s:.0f} s", HUNG)
 
-    def _take(self, worker: _Worker, message: tuple[object, ...]) -> Sidecar | None:
+    def _take(self, worker: _Worker, message: tuple[Any, ...]) -> Result | None:
         match message:
             case ("at", str(phase), int(position), int(source_bytes)):
                 worker.phase, worker.position = phase, position
                 if phase == AT_IMAGE:
                     self._listener.image(source_bytes)
                 return None
-            case ("done", Sidecar() as sidecar, Seconds() | None as seconds):
+            case ("done", result, Seconds() | None as seconds) if worker.job is not None:
                 job, worker.job = worker.job, None
-                if job is not None:
-                    self._listener.shard(job, sidecar, seconds)
-                return sidecar
+                self._listener.done(job, result, seconds)
+                return cast(Result, result)
             case ("failed", str(line)):
                 raise RunError(line)
             case _:
                 raise RunError(f"a worker answered {message!r:.80}; this is a bug of alexnet-prep, please report it")
 
-    def _lost(self, worker: _Worker, waiting: deque[ShardJob], what: str, patience: _Patience) -> None:
+    def _lost(self, worker: _Worker, waiting: deque[Any], what: str, patience: _Patience) -> None:
         """Put a lost worker's job back, without the image it was at once that image has cost enough workers."""
         job, worker.job = worker.job, None  # it is in hand: who still holds the lost worker must not lose it again
         self._end(worker)
         self._workers[self._workers.index(worker)] = self._start()
         if job is None:
             return
-        blame = (job.number, worker.position, patience.kind)
+        blame = (job.name, worker.position, patience.kind)
         self._blame[blame] += 1
         if worker.position < 0:
             if self._blame[blame] >= patience.outside_images:
@@ -213,7 +222,7 @@ class Engine:
                 )
         elif self._blame[blame] >= patience.at_one_image:
             reason = f"quarantined: {self._blame[blame]} workers {what} on it"
-            job = replace(job, quarantined={**job.quarantined, worker.position: reason})
+            job = job.without(worker.position, reason)
         self._listener.retry(job, f"{job.name}: a worker {what}" + _at(job, worker.position))
         waiting.append(job)
 
@@ -222,8 +231,8 @@ class Engine:
         worker.process.close()
 
 
-def _at(job: ShardJob, position: int) -> str:
-    return f" at {job.key(position)}; the shard is built again" if position >= 0 else "; the shard is built again"
+def _at(job: Job[Any], position: int) -> str:
+    return f" at {job.key(position)}; it is made again" if position >= 0 else "; it is made again"
 
 
 def is_stopped(pid: int | None) -> bool:

@@ -10,11 +10,12 @@ import numpy as np
 
 from alexnet_pixels import PixelRecipe, decoder_facts
 from alexnet_prep.archive import utf8_name
-from alexnet_prep.build import MAX_MEMBER_BYTES, BuildSetup, ShardJob, Sidecar, save_sidecar
+from alexnet_prep.build import ShardJob, Sidecar, save_sidecar
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.identity import content_sample
+from alexnet_prep.job import MAX_MEMBER_BYTES, BuildSetup
 from alexnet_prep.official import check_md5
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress

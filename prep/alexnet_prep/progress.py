@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from alexnet_command.progress import Progress
 from alexnet_command.units import size_text
 from alexnet_prep.archive import Tick
-from alexnet_prep.build import STAGES, Seconds, ShardJob, Sidecar
+from alexnet_prep.job import STAGES, Job, Result, Seconds
 
 
 class RunProgress:
@@ -60,21 +60,21 @@ class RunProgress:
         self._begun += 1
         self._show()
 
-    def shard(self, job: ShardJob, sidecar: Sidecar, seconds: Seconds | None) -> None:
-        """A shard is done; `seconds` is None where it was there already."""
-        self._dropped += len(sidecar.dropped)
-        self._finished += len(job.keys)
+    def done(self, job: Job[Result], result: Result, seconds: Seconds | None) -> None:
+        """A job is done; `seconds` is None where all that it makes was there already."""
+        self._dropped += len(result.dropped)
+        self._finished += job.images
         if seconds is None:
             self._reused += 1
-            self._begun += len(job.keys)
-            self._progress.advance(len(job.keys), skipped=True)
+            self._begun += job.images
+            self._progress.advance(job.images, skipped=True)
         else:
             for stage in STAGES:
                 self._seconds.stages[stage] += seconds.stages[stage]
         self._show()
 
-    def retry(self, job: ShardJob, reason: str) -> None:
-        """A worker was lost; its shard is built again."""
+    def retry(self, job: Job[Result], reason: str) -> None:
+        """A worker was lost; its job is run again."""
         self.say(reason)
 
     def waiting(self, line: str) -> None:

@@ -1,10 +1,10 @@
-"""The process that builds shards: takes jobs from a pipe, says which image it is at, answers with the sidecar."""
+"""The process that does jobs: takes them from a pipe, says which image it is at, answers with the result."""
 
 import os
 import signal
 from multiprocessing.connection import Connection
 
-from alexnet_prep.build import AT_OUTPUT, NO_IMAGE, BuildSetup, ShardJob, build_shard, finished_shard
+from alexnet_prep.job import AT_OUTPUT, NO_IMAGE, BuildSetup, Job, Result
 from alexnet_prep.reader import SourceReader
 from alexnet_shards.errors import AlexnetError, file_error
 from alexnet_shards.processes import die_with_parent
@@ -13,8 +13,8 @@ from alexnet_shards.processes import die_with_parent
 def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> None:
     """Serve jobs until the pipe ends.
 
-    Messages to the parent: ("at", phase, position, source_bytes) whenever it turns to other work (build.OnSign);
-    ("done", sidecar, seconds or None where the shard was there) or ("failed", line) after a job.
+    Messages to the parent: ("at", phase, position, source_bytes) whenever it turns to other work (job.OnSign);
+    ("done", result, seconds or None where all was there) or ("failed", line) after a job.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -22,7 +22,7 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
     reader = SourceReader(setup.containers, setup.sparse)
     try:
         while True:
-            job: ShardJob = connection.recv()
+            job: Job[Result] = connection.recv()
             connection.send(_answer(job, setup, reader, connection, parent_pid))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
@@ -31,7 +31,7 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
 
 
 def _answer(
-    job: ShardJob, setup: BuildSetup, reader: SourceReader, connection: Connection, parent_pid: int
+    job: Job[Result], setup: BuildSetup, reader: SourceReader, connection: Connection, parent_pid: int
 ) -> tuple[object, ...]:
     def on_sign(phase: str, position: int, source_bytes: int) -> None:
         if os.getppid() != parent_pid:  # where there is no parent-death signal
@@ -40,11 +40,10 @@ def _answer(
 
     on_sign(AT_OUTPUT, NO_IMAGE, 0)
     try:
-        sidecar = finished_shard(job, setup, on_sign)
-        if sidecar is not None:
-            return ("done", sidecar, None)
-        sidecar, seconds = build_shard(job, setup, reader, on_sign)
-        return ("done", sidecar, seconds)
+        result = job.finished(setup, on_sign)
+        if result is not None:
+            return ("done", result, None)
+        return ("done", *job.run(setup, reader, on_sign))
     except BrokenPipeError:
         raise
     except AlexnetError as error:

@@ -14,17 +14,8 @@ from alexnet_pixels.convert import convert
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep import build
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import (
-    AT_IMAGE,
-    AT_OUTPUT,
-    NO_IMAGE,
-    READING,
-    STAGES,
-    BuildSetup,
-    ShardJob,
-    build_shard,
-    finished_shard,
-)
+from alexnet_prep.build import ShardJob, build_shard, finished_shard
+from alexnet_prep.job import AT_IMAGE, AT_OUTPUT, NO_IMAGE, READING, STAGES, BuildSetup
 from alexnet_prep.reader import SourceReader
 from alexnet_shards.index import NO_LABEL
 

@@ -13,9 +13,10 @@ import pytest
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import BuildSetup, Seconds, ShardJob, Sidecar
+from alexnet_prep.build import ShardJob, Sidecar
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError
+from alexnet_prep.job import BuildSetup, Job, Result, Seconds
 
 # A worker whose decoder does what the bytes of an image say; everything else is the real one.
 POISON = """
@@ -49,7 +50,7 @@ class Log:
         self.images = 0
         self.retries: list[str] = []
         self.waits: list[str] = []
-        self.done: list[str] = []
+        self.names: list[str] = []
         self.at_image = engine_pids
 
     def image(self, source_bytes: int) -> None:
@@ -58,11 +59,11 @@ class Log:
         if self.at_image is not None:
             self.at_image(self.images)
 
-    def shard(self, job: ShardJob, sidecar: Sidecar, seconds: Seconds | None) -> None:
+    def done(self, job: Job[Result], result: Result, seconds: Seconds | None) -> None:
         """Remember."""
-        self.done.append(sidecar.name)
+        self.names.append(result.name)
 
-    def retry(self, job: ShardJob, reason: str) -> None:
+    def retry(self, job: Job[Result], reason: str) -> None:
         """Remember."""
         self.retries.append(reason)
 
@@ -136,7 +137,7 @@ def test_an_undisturbed_run(jobs: Any) -> None:
     setup, shard_jobs = jobs
     log = Log()
     sidecars = run(setup, shard_jobs, log)
-    assert sorted(log.done) == sorted(sidecars) == ["train-000.tar", "train-001.tar", "train-002.tar"]
+    assert sorted(log.names) == sorted(sidecars) == ["train-000.tar", "train-001.tar", "train-002.tar"]
     assert [sidecar.samples for sidecar in sidecars.values()] == [8, 8, 8]
     assert (log.images, log.retries) == (24, [])
     assert children() == []

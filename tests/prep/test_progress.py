@@ -5,7 +5,8 @@ import pytest
 
 from alexnet_command.progress import Progress
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import Seconds, ShardJob, Sidecar
+from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.job import Seconds
 from alexnet_prep.progress import RunProgress
 
 JOB = ShardJob(
@@ -40,10 +41,10 @@ def test_the_final_counts_are_right_and_the_bottleneck_is_named(capsys: pytest.C
         run.retry(JOB, "train-000.tar: a worker died (exit status -9)")
         for _ in range(3):
             run.image(2_000_000)
-        run.shard(JOB, SIDECAR, None)
+        run.done(JOB, SIDECAR, None)
         seconds = Seconds()
         seconds.stages.update(read=1.0, decode=6.0, resize=2.0, encode=1.0)
-        run.shard(JOB, SIDECAR, seconds)
+        run.done(JOB, SIDECAR, seconds)
         run.end()
     retried, counted, reused, stages = capsys.readouterr().err.splitlines()
     assert retried == "train-000.tar: a worker died (exit status -9)"

@@ -10,7 +10,8 @@ import pytest
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import AT_IMAGE, READING, BuildSetup, ShardJob, Sidecar
+from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.job import AT_IMAGE, READING, BuildSetup
 from alexnet_prep.worker import worker_main
 
 
