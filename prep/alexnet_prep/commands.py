@@ -31,7 +31,10 @@ def commands() -> None:
     """Official ImageNet archives to 256x256 shards and their statistics."""
 
 
-@commands.command(examples=["alexnet-prep sample sample", "alexnet-prep sample small --classes 3 --train-per-class 20"])
+@commands.command(
+    decodes=True,
+    examples=["alexnet-prep sample sample", "alexnet-prep sample small --classes 3 --train-per-class 20"],
+)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--edition", type=click.Choice(["2010", "2012"]), default="2010", help="Layout to draw.")
 @click.option("--classes", metavar="N", type=click.IntRange(2, 10), default=10, help="Classes to draw.")
@@ -55,10 +58,11 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 
 
 @commands.command(
+    decodes=True,
     examples=[
         "alexnet-prep shards --source /path/to/archives --out shards",
         "alexnet-prep shards --source photos --edition folder --split val",
-    ]
+    ],
 )
 @click.option(
     "--source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder with the official archives."
@@ -141,6 +145,7 @@ def shards(**options: Any) -> None:
 
 @commands.command(
     "compute-stats",
+    decodes=True,
     examples=["alexnet-prep compute-stats", "alexnet-prep compute-stats --shards 'shards/train-*.tar' --workers 2"],
 )
 @click.option(
@@ -167,10 +172,11 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
 
 
 @commands.command(
+    decodes=True,
     examples=[
         "alexnet-prep verify --shards shards",
         "alexnet-prep verify --shards shards --repair --source /path/to/archives",
-    ]
+    ],
 )
 @click.option(
     "--shards",
@@ -277,13 +283,10 @@ def _class_rules(options: dict[str, Any]) -> Any:
 
 
 def _say_decoder() -> None:
-    """Which Pillow decodes, and a warning where it is not the one that was installed."""
-    from alexnet_pixels import decoder_facts, decoder_warning
+    """Which Pillow decodes."""
+    from alexnet_pixels import decoder_facts
 
     say("decoder: " + ", ".join(f"{name} {value}" for name, value in decoder_facts().items()))
-    warning = decoder_warning()
-    if warning:
-        say(f"warning: {warning}")
 
 
 def _result(as_json: bool, content: Any, lines: Iterable[str]) -> None:

@@ -5,8 +5,13 @@ Path("photo-256.jpg").write_bytes(converted.jpeg)  # as a shard holds it
 print(converted.kinds)  # what was unusual about the source, as ("cmyk", "gzip")
 """
 
+# ruff: noqa: E402  that Pillow is missing is said before anything needs it
+from alexnet_shards.extras import require
+
+require("PIL.Image", "Pillow", "simd", "pillow")
+
 from alexnet_pixels.convert import Converted, convert, shard_pixels
-from alexnet_pixels.decoder import decoder_facts, decoder_warning
+from alexnet_pixels.decoder import decoder_facts
 from alexnet_pixels.recipe import FILTERS, PixelRecipe
 from alexnet_pixels.sniff import BadImage, begins_as_picture
 
@@ -19,6 +24,5 @@ __all__ = [
     "begins_as_picture",
     "convert",
     "decoder_facts",
-    "decoder_warning",
     "shard_pixels",
 ]

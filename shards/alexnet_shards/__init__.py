@@ -25,6 +25,7 @@ __all__ = [
     "adopt",
     "editions",
     "errors",
+    "extras",
     "files",
     "geometry",
     "index",

@@ -63,5 +63,5 @@ def test_numbers_of_nested_records() -> None:
 def test_without_tensorboardx_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Board(None).add(1, {"loss": 2.0})
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(AlexnetError, match=r"pip install 'alexnet-replication\[tensorboard\]'"):
+    with pytest.raises(AlexnetError, match=r"tensorboardX is not installed; pip install '\.\[tensorboard\]'"):
         Board(tmp_path)

@@ -13,6 +13,7 @@ from torch import Tensor
 from alexnet_network import AlexNet, Classifier
 from alexnet_pixels import PixelRecipe
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.extras import missing
 from alexnet_shards.files import output_path, write_atomic
 from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.parsing import Where, parse_json
@@ -84,7 +85,7 @@ def _write_onnx(
     try:
         from alexnet_network.onnxgraph import IR_VERSION, OPSET, onnx_model
     except ImportError as error:
-        raise AlexnetError(f"onnx is not installed ({error.name}); pip install '.[export]' in the checkout") from error
+        raise missing("onnx", "export", why="" if error.name == "onnx" else str(error)) from error
     stats = classifier.stats if side_px else None
     write_atomic(target, onnx_model(model, texts, classifier.input, stats, side_px))
     name = f"uint8 RGB (N, {side_px}, {side_px}, 3)" if side_px else f"float32 (N, 3, {crop_px}, {crop_px})"

@@ -4,19 +4,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.extras import require
 
 FLUSH_SECONDS = 10
 
 
 def check_tensorboard() -> None:
     """Raise AlexnetError where tensorboardX is not installed."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
-        raise AlexnetError(
-            "--tensorboard: tensorboardX is not installed; pip install 'alexnet-replication[tensorboard]'"
-        ) from error
+    require("tensorboardX", "tensorboardX", "tensorboard")
 
 
 class Board:
