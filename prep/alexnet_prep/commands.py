@@ -31,10 +31,7 @@ def commands() -> None:
     """Official ImageNet archives to 256x256 shards and their statistics."""
 
 
-@commands.command(
-    decodes=True,
-    examples=["alexnet-prep sample sample", "alexnet-prep sample small --classes 3 --train-per-class 20"],
-)
+@commands.command(examples=["alexnet-prep sample sample", "alexnet-prep sample small --classes 3 --train-per-class 20"])
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--edition", type=click.Choice(["2010", "2012"]), default="2010", help="Layout to draw.")
 @click.option("--classes", metavar="N", type=click.IntRange(2, 10), default=10, help="Classes to draw.")
@@ -58,7 +55,6 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 
 
 @commands.command(
-    decodes=True,
     examples=[
         "alexnet-prep shards --source /path/to/archives --out shards",
         "alexnet-prep shards --source photos --edition folder --split val",
@@ -145,7 +141,6 @@ def shards(**options: Any) -> None:
 
 @commands.command(
     "compute-stats",
-    decodes=True,
     examples=["alexnet-prep compute-stats", "alexnet-prep compute-stats --shards 'shards/train-*.tar' --workers 2"],
 )
 @click.option(
@@ -172,7 +167,6 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
 
 
 @commands.command(
-    decodes=True,
     examples=[
         "alexnet-prep verify --shards shards",
         "alexnet-prep verify --shards shards --repair --source /path/to/archives",

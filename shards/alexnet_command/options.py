@@ -5,30 +5,25 @@ from typing import Any, NoReturn
 
 import click
 
+from alexnet_command.pillow import warn_of_two_pillows
 from alexnet_command.signals import working
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 class Command(click.Command):
-    """A command of ours. `examples`: lines as a user types them, shown at the end of the help as they are. One that
-    `decodes` images says so where two Pillows are installed over each other."""
+    """A command of ours. `examples`: lines as a user types them, shown at the end of the help as they are."""
 
-    def __init__(
-        self, name: str | None, *, examples: Sequence[str] = (), decodes: bool = False, **attributes: Any
-    ) -> None:
+    def __init__(self, name: str | None, *, examples: Sequence[str] = (), **attributes: Any) -> None:
         attributes["context_settings"] = {**SETTINGS, **(attributes.get("context_settings") or {})}
         super().__init__(name, **attributes)
-        self.examples, self.decodes = tuple(examples), decodes
+        self.examples = tuple(examples)
         self.params.append(version_option())
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the work, during which signals are exceptions; click's own handling would print a blank line for them."""
         with working():
-            if self.decodes:
-                from alexnet_command.pillow import warn_of_two_pillows
-
-                warn_of_two_pillows()
+            warn_of_two_pillows()
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt as error:

@@ -1,15 +1,14 @@
 """Two Pillows in one place: pillow-simd and Pillow are both the module PIL, and pip puts one over the other in silence."""
 
-import importlib.metadata
 import os
-
-from alexnet_command.printing import say
 
 
 def warn_of_two_pillows() -> None:
     """A line to stderr where the Pillow that runs is not the one that was installed; one of a run's processes says it."""
     warning = pillow_warning() if os.environ.get("RANK", "0") == "0" else None
     if warning is not None:
+        from alexnet_command.printing import say
+
         say(f"warning: {warning}")
 
 
@@ -36,6 +35,8 @@ def overwritten(pillow: str | None, pillow_simd: str | None, running: str) -> st
 
 
 def _installed(name: str) -> str | None:
+    import importlib.metadata  # as help is printed without it
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

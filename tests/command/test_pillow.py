@@ -18,7 +18,6 @@ from alexnet_train.commands import commands as train_commands
 
 SHARDS = ("alexnet_prep.cli", "shards", "--source", "{tmp}/none")
 PREDICT = ("alexnet_train.cli", "predict", "--checkpoint", "{tmp}/none.pt", "{tmp}/none.jpg")
-DECODING = ("sample", "shards", "compute-stats", "verify", "train", "eval", "predict")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def run(folder: Path, words: Sequence[str]) -> "subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_every_command_that_decodes_warns_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_warns_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pillow, "_installed", {"pillow-simd": "12.1.1.post0", "pillow": "99.0"}.get)
     every = {**prep_commands.commands, **train_commands.commands}
     warned = set()
@@ -63,8 +62,7 @@ def test_every_command_that_decodes_warns_of_two(monkeypatch: pytest.MonkeyPatch
         command.callback, command.params = lambda: None, []
         if "pillow 99.0 and pillow-simd 12.1.1.post0 are both installed" in CliRunner().invoke(command).stderr:
             warned.add(name)
-    assert warned == set(DECODING)
-    assert set(every) - warned == {"index", "report", "export", "import"}
+    assert warned == set(every) >= {"sample", "shards", "compute-stats", "verify", "train", "eval", "predict"}
     monkeypatch.setenv("RANK", "1")
     assert CliRunner().invoke(command).stderr == ""
 

@@ -56,7 +56,6 @@ def commands() -> None:
 
 @commands.command(
     "train",
-    decodes=True,
     examples=[
         "alexnet-train --shards 'shards/train-*.tar'",
         "alexnet-train --shards 'shards/train-*.tar' --recipe small --set epochs=5 --out runs/try",
@@ -156,7 +155,6 @@ def train(**options: Any) -> None:
 
 @commands.command(
     "eval",
-    decodes=True,
     examples=[
         "alexnet-eval --checkpoint runs/released/checkpoints/best.pt --shards 'shards/val-*.tar'",
         "alexnet-eval --checkpoint a.pt --checkpoint b.pt --shards 'shards/val-*.tar' --worst 20",
@@ -211,7 +209,6 @@ def evaluate(**options: Any) -> None:
 
 @commands.command(
     "predict",
-    decodes=True,
     examples=[
         "alexnet-predict --checkpoint runs/released/checkpoints/best.pt photo.jpg",
         "alexnet-predict --checkpoint best.pt --views 1 --top 3 photos/*.jpg --json",
