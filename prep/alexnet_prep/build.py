@@ -229,20 +229,26 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
 
     `on_sign` comes with every chunk that was hashed, as a sign of life.
     """
+    sidecar = whole_shard(setup.out / job.name, sidecar_path(setup, job.name), lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
+    return None if sidecar is None or sidecar.given_up else sidecar
+
+
+def whole_shard(shard: Path, sidecar_file: Path, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
+    """The sidecar of `shard`; None where one of the two is not there, or not as it was written."""
     try:
-        where = Where(path=sidecar_path(setup, job.name), what="sidecar", remedy="the shard is built again")
+        where = Where(path=sidecar_file, what="sidecar", remedy="the shard is built again")
         content = check_fields(Sidecar, load_json(where), SIDECAR_TYPES)
         content["dropped"] = [(str(key), str(reason)) for key, reason in content["dropped"]]
         sidecar = Sidecar(**content)
-        if sidecar.given_up or len(sidecar.index_rows()) != sidecar.samples:
+        if len(sidecar.index_rows()) != sidecar.samples:
             return None
-        with (setup.out / job.name).open("rb") as file:
+        with shard.open("rb") as file:
             if os.fstat(file.fileno()).st_size != sidecar.bytes:
                 return None
             digest = hashlib.sha256()
             while chunk := file.read(HASH_CHUNK_BYTES):
                 digest.update(chunk)
-                on_sign(AT_OUTPUT, NO_IMAGE, 0)
+                on_chunk()
     except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError):
         return None
     return sidecar if digest.hexdigest() == sidecar.sha256 else None

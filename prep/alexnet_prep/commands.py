@@ -105,6 +105,10 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @click.option(
     "--max-file-mib", metavar="N", type=click.IntRange(1, 2000), default=512, help="Drop source images of over N MiB."
 )
+@click.option(
+    "--part", metavar="I/N", help="Make part I of N alone, on any machine, in any order; --finish joins them."
+)
+@click.option("--finish", is_flag=True, help="Join parts that were made: check them, write index and manifest.")
 @click.option("--strict", is_flag=True, help="Status 1 after the work if anything was dropped, missing or off count.")
 @click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
 @json_option
@@ -115,7 +119,9 @@ def shards(**options: Any) -> None:
         from alexnet_prep.pipeline import ShardsRequest, make_shards
         from alexnet_prep.progress import RunProgress
         from alexnet_prep.report import account_line, refuse_problems, report_lines, report_table
+        from alexnet_prep.share import share_lines
         from alexnet_shards.machine import available_cpus
+    options["share"] = _share(options.pop("part"), options)
     _say_decoder()
     as_json, strict = options.pop("as_json"), options.pop("strict")
     names = {
@@ -131,6 +137,9 @@ def shards(**options: Any) -> None:
     request = ShardsRequest(recipe=recipe, rules=_class_rules(options), **options)
     with Progress("shards", "images") as progress:
         reports = make_shards(request, RunProgress(progress))
+    if request.share is not None:
+        _result(as_json, reports, share_lines(reports))
+        return
     for report in reports:
         for line in (account_line(report), *([] if as_json else report_lines(report))):
             say(line)
@@ -261,6 +270,20 @@ def report(directory: Path, as_json: bool) -> None:
     reports = manifest_reports(manifests)
     lines = (line for entry in reports for line in (account_line(entry), *report_lines(entry)))
     _result(as_json, reports, [*report_table(reports), *lines])
+
+
+def _share(part: str | None, options: dict[str, Any]) -> Any:
+    """The share that --part names; a usage error where another option makes no sense beside it."""
+    from alexnet_prep.share import Share
+
+    if part is None:
+        return None
+    if options["finish"] or options["strict"]:
+        raise click.UsageError("--part makes a part; --finish and --strict are for the whole, once all parts are made")
+    try:
+        return Share.parse(part)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--part") from error
 
 
 def _class_rules(options: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
 from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
 from alexnet_prep.rundir import bind_plan, check_space, expected_bytes, has_plan, locked_directory, remove_temporaries
+from alexnet_prep.share import Share, collect_shards, share_facts
 from alexnet_prep.source import Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.index import INDEX_DTYPE, save_index
+from alexnet_shards.locks import locked
 from alexnet_shards.manifest import (
     BUILD_DIRECTORY,
     Manifest,
@@ -42,7 +45,10 @@ INDEX_VERSION = 2  # of what the cache of an index holds
 
 @dataclass(frozen=True, kw_only=True)
 class ShardsRequest:
-    """What `alexnet-prep shards` was asked for; `split` may be "all", `num_shards` and `label_order` None."""
+    """What `alexnet-prep shards` was asked for; `split` may be "all", `num_shards` and `label_order` None.
+
+    `share` is the part to make of every split, None for the whole; `finish` joins parts that are made already.
+    """
 
     source: Path
     out: Path
@@ -57,6 +63,8 @@ class ShardsRequest:
     checksum: bool = False
     rules: ClassRules = field(default_factory=ClassRules)
     max_member_bytes: int = MAX_MEMBER_BYTES
+    share: Share | None = None
+    finish: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +81,7 @@ class _Prepared:
 
 
 def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str, Any]]:
-    """Make the shards that `request` asks for and return a report (SplitReport.as_json) a split.
+    """Make the shards that `request` asks for and return a report (SplitReport.as_json, or share_facts) a split.
 
     Every split is indexed, planned and given room before the first image is decoded. What is there already is verified
     and kept. Raises SourceError for a source that cannot be used, RunError for an output directory that cannot.
@@ -89,13 +97,28 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
             lines = check_md5(files, hashed)
         for line in lines:
             progress.say(line)
-    with locked_directory(request.out):
-        prepared = [_prepare(request, source, split, progress) for split in splits]
-        setups = [_bind(request, each) for each in prepared]
-        warning = check_space(request.out, sum(_needed_bytes(request, each) for each in prepared))
+    with locked_directory(request.out, request.share):
+        begun = _begin(request, source, splits, progress)
+        warning = check_space(request.out, sum(_needed_bytes(request, prepared) for prepared, _ in begun))
         if warning:
             progress.say(warning)
-        return [_make_split(request, *each, progress) for each in zip(prepared, setups, strict=True)]
+        make = _make_split if request.share is None else _make_share
+        return [make(request, *each, progress) for each in begun]
+
+
+def _begin(
+    request: ShardsRequest, source: Source, splits: Sequence[str], progress: RunProgress
+) -> list[tuple[_Prepared, BuildSetup]]:
+    """Index, plan and bind every split; of several parts one at a time, so that an archive's headers are read once."""
+    with ExitStack() as held:
+        cached = bool(_cache_key(request, source))
+        turn = locked(request.out / BUILD_DIRECTORY) if request.share is not None else nullcontext()
+        if cached:
+            held.enter_context(turn)
+        prepared = [_prepare(request, source, split, progress) for split in splits]
+        if not cached:
+            held.enter_context(turn)
+        return [(each, _bind(request, each)) for each in prepared]
 
 
 def _make_split(
@@ -103,24 +126,48 @@ def _make_split(
 ) -> dict[str, Any]:
     started = time.monotonic()
     images, plan = prepared.images, prepared.plan
-    sidecars: list[Sidecar] = []
-    progress.begin(plan.split, len(images))
-    try:
-        with Engine(setup, request.workers, request.hang_seconds, progress) as engine:
-            for sidecar in engine.run(_jobs(images, plan), plan.num_shards):
-                sidecars.append(sidecar)
-    finally:
-        remove_temporaries(request.out, plan.split)
-        progress.end()
-    sidecars.sort(key=lambda sidecar: sidecar.number)
+    if request.finish:
+        with progress.counted(plan.split, len(images)):
+            sidecars = collect_shards(_jobs(images, plan), setup, request.workers, progress)
+    else:
+        sidecars = _built(request, prepared, setup, progress)
     report = split_report(images, sidecars)
     _save(request, prepared, sidecars, report)
     return report.as_json(len(images) / (time.monotonic() - started))
 
 
+def _make_share(
+    request: ShardsRequest, prepared: _Prepared, setup: BuildSetup, progress: RunProgress
+) -> dict[str, Any]:
+    started = time.monotonic()
+    sidecars = _built(request, prepared, setup, progress)
+    images = sum(sidecar.samples for sidecar in sidecars)
+    return share_facts(str(request.share), prepared.plan.split, sidecars, images / (time.monotonic() - started))
+
+
+def _built(request: ShardsRequest, prepared: _Prepared, setup: BuildSetup, progress: RunProgress) -> list[Sidecar]:
+    """The sidecars of all shards, or of the request's share of them, in their order, once they are there."""
+    images, plan = prepared.images, prepared.plan
+    numbers = _numbers(request, plan)
+    names = {plan.name(number) for number in numbers}
+    sidecars: list[Sidecar] = []
+    with progress.counted(plan.split, sum(len(plan.rows(number)) for number in numbers)):
+        try:
+            with Engine(setup, request.workers, request.hang_seconds, progress) as engine:
+                sidecars.extend(engine.run(_jobs(images, plan, numbers), len(numbers)))
+        finally:
+            remove_temporaries(request.out, plan.split, names if request.share else None)
+    return sorted(sidecars, key=lambda sidecar: sidecar.number)
+
+
+def _numbers(request: ShardsRequest, plan: Plan) -> range:
+    return range(plan.num_shards) if request.share is None else request.share.shards(plan.num_shards)
+
+
 def _prepare(request: ShardsRequest, source: Source, split: str, progress: RunProgress) -> _Prepared:
     """Index and plan a split; nothing is written but the cache of an index that is there already."""
-    remove_temporaries(request.out, split)
+    if request.share is None:
+        remove_temporaries(request.out, split)
     with progress.patience(f"{split}: reading the source", request.hang_seconds):
         key = _cache_key(request, source)
         images = load_split(_cache(request, split), key) if key else None
@@ -184,12 +231,12 @@ def _libraries() -> dict[str, str]:
 def _needed_bytes(request: ShardsRequest, prepared: _Prepared) -> int:
     """About how many bytes the shards that are not there yet will have."""
     plan = prepared.plan
-    missing = sum(not (request.out / plan.name(number)).is_file() for number in range(plan.num_shards))
+    missing = sum(not (request.out / plan.name(number)).is_file() for number in _numbers(request, plan))
     return expected_bytes(prepared.images.locations["size"]) * missing // plan.num_shards
 
 
-def _jobs(images: SplitSource, plan: Plan) -> Iterator[ShardJob]:
-    for number in range(plan.num_shards):
+def _jobs(images: SplitSource, plan: Plan, numbers: range | None = None) -> Iterator[ShardJob]:
+    for number in range(plan.num_shards) if numbers is None else numbers:
         rows = plan.rows(number)
         yield ShardJob(
             number=number,

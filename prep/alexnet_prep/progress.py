@@ -47,6 +47,15 @@ class RunProgress:
         finally:
             timer.cancel()
 
+    @contextmanager
+    def counted(self, split: str, images: int) -> Iterator[None]:
+        """Count the images of a split during the block."""
+        self.begin(split, images)
+        try:
+            yield
+        finally:
+            self.end()
+
     def begin(self, split: str, images: int) -> None:
         """Count the images of a split."""
         self._begun = self._finished = self._bytes = self._dropped = self._reused = 0

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
+from alexnet_prep.share import Share
 from alexnet_shards.files import TEMPORARY_SUFFIX, own_directory, worded, write_atomic
 from alexnet_shards.locks import LockHeldError, owned
 from alexnet_shards.manifest import BUILD_DIRECTORY
@@ -25,19 +26,23 @@ PLAN_NAME = "plan.json"
 
 
 @contextmanager
-def locked_directory(out: Path) -> Iterator[None]:
+def locked_directory(out: Path, share: Share | None = None) -> Iterator[None]:
     """Own `out` (made where missing) while the block runs; the kernel frees the lock when its owner dies.
 
-    Raises RunError where another process owns it, FileError where it cannot be written.
+    A `share` is owned beside other shares. Raises RunError where another process owns it, FileError where it cannot be
+    written.
     """
     with worded(out):
         out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
-            held.enter_context(owned(out / LOCK_NAME))
+            if share is not None:  # first, so that who may not have it does not stand in the other
+                held.enter_context(owned(own_directory(out / BUILD_DIRECTORY) / share.lock_name))
+            held.enter_context(owned(out / LOCK_NAME, shared=share is not None))
         except LockHeldError as error:
             raise RunError(
-                f"{out}: alexnet-prep process {error.owner} is at work there; wait until it ends, or take another --out"
+                f"{out}: alexnet-prep process {error.owner} is at work there{f' on part {share}' if share else ''}; wait "
+                "until it ends, or take another --out"
             ) from error
         yield
 
@@ -112,11 +117,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def remove_temporaries(out: Path, split: str) -> None:
-    """Remove what a killed run left half-written; only under the lock."""
+def remove_temporaries(out: Path, split: str, shards: Collection[str] | None = None) -> None:
+    """Remove what a killed run left half-written; only under the lock. `shards` are the names of a share: others' stay."""
     ours = [*out.glob(f"{split}[-.]*{TEMPORARY_SUFFIX}"), *(out / BUILD_DIRECTORY / split).glob(f"*{TEMPORARY_SUFFIX}")]
     for path in ours:
-        path.unlink(missing_ok=True)
+        if shards is None or path.name.partition(".tar")[0] + ".tar" in shards:
+            path.unlink(missing_ok=True)
 
 
 def expected_bytes(source_bytes: npt.NDArray[np.integer[Any]]) -> int:

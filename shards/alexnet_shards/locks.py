@@ -45,12 +45,13 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def owned(path: Path) -> Iterator[None]:
+def owned(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock file `path`, made where missing, with this process and host written to it.
 
-    Raises LockHeldError where another process holds it, FileError where what stands there is no lock of ours.
+    `shared`: beside others that share it, of whom the last to come stands in it. Raises LockHeldError where another
+    process holds it, FileError where what stands there is no lock of ours.
     """
-    with locked_file(path, wait=False) as file:
+    with locked_file(path, wait=False, shared=shared) as file:
         with worded(path, "locked"):
             if os.fstat(file.fileno()).st_size > MAX_OWNER_BYTES:
                 raise FileError(f"{path}: is no lock file; move it away")
@@ -60,16 +61,16 @@ def owned(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked_file(path: Path, *, wait: bool = True) -> Iterator[BinaryIO]:
+def locked_file(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[BinaryIO]:
     """The file `path`, made where missing, never emptied, open for reading and writing and locked; waits for the lock.
 
-    Not `wait`: raises LockHeldError where another process holds it. Raises FileError where a link stands there, or a
-    file of several names, which may be anybody's.
+    Not `wait`: raises LockHeldError where another process holds it; `shared`: only where one holds it alone. Raises
+    FileError where a link stands there, or a file of several names, which may be anybody's.
     """
     while True:
         with os.fdopen(_open(path), "r+b") as file:
             with worded(path, "locked"):
-                if not _flock(file.fileno(), path, wait=wait):
+                if not _flock(file.fileno(), path, wait=wait, shared=shared):
                     raise LockHeldError(path, _owner(file.fileno()))
             # Who held the lock before may have renamed or removed the file: then this lock is of no use.
             if same_file(file, path):
@@ -105,10 +106,10 @@ def _lock_folder(descriptor: int, directory: Path) -> bool:
         raise file_error(directory, error, "locked") from error
 
 
-def _flock(descriptor: int, path: Path, *, wait: bool) -> bool:
+def _flock(descriptor: int, path: Path, *, wait: bool, shared: bool = False) -> bool:
     """Lock an open file; False where another process holds it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:

@@ -142,3 +142,11 @@ def test_a_lock_that_fails_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
     with pytest.raises(FileError, match=r"missing: cannot be locked \(no such file"), locked(tmp_path / "missing"):
         pass
+
+
+def test_a_shared_lock_is_held_by_several_and_alone_by_one(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with owned(lock, shared=True), owned(lock, shared=True), pytest.raises(LockHeldError), owned(lock):
+        pass
+    with owned(lock), pytest.raises(LockHeldError), owned(lock, shared=True):
+        pass
