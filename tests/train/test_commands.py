@@ -1,6 +1,7 @@
 """The commands as a user types them: results on stdout, one line on stderr for a mistake, exit status 0, 1 or 2."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from alexnet_shards.shardset import open_shards
 from alexnet_train.checkpoint import load_checkpoint
-from alexnet_train.commands import DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES
+from alexnet_train.classlist import list_sha256
+from alexnet_train.commandoptions import DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES
 from alexnet_train.export import FORMATS as EXPORTED
 from alexnet_train.importer import ORDERS as CAFFE_ORDERS
 from alexnet_train.importer import SOURCES as IMPORTED
@@ -48,6 +51,32 @@ def test_train_then_eval(run: Any, make_run: Callable[..., str], tmp_path: Path)
         assert (found["images"], found["views"]) == (11, views)
         if views == 1:
             assert (found["top1_error"], found["top5_error"]) == (record["val_top1_error"], record["val_top5_error"])
+            assert found["loss"] == pytest.approx(record["val_loss"], rel=1e-5)
+        assert (found["split"], found["shards"], found["classes"]) == ("val", [val], 7)
+        assert found["checkpoints"] == [record["checkpoint"]]
+        shards = open_shards([val])
+        assert found["shards_fingerprint"] == shards.fingerprint
+        assert found["class_list_sha256"] == list_sha256(shards.classes)
+    text = run("eval", *words[:4], "--views", "1")
+    assert re.search(r"^split +val$", text.stdout, re.MULTILINE)
+
+
+def test_eval_of_another_order_of_classes_says_so(run: Any, make_run: Callable[..., str], tmp_path: Path) -> None:
+    pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
+    assert run("train", "--shards", pattern, *SMALL, "--out", out).exit_code == 0
+    words = ["--checkpoint", out, "--shards", f"{tmp_path}/shards/val-*.tar", "--views", "1", "--json"]
+    before = run("eval", *words)
+    assert "another order" not in before.stderr
+    path = tmp_path / "shards" / "val.manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["classes"].reverse()  # as if label 0 had been the last class: what the network says is the same
+    path.write_text(json.dumps(manifest))
+    after = run("eval", *words)
+    assert after.exit_code == 0, after.output
+    assert (
+        "best.pt: the shards list the same classes in another order, so its outputs are put in theirs" in after.stderr
+    )
+    assert json.loads(after.stdout)["class_list_sha256"] != json.loads(before.stdout)["class_list_sha256"]
 
 
 def test_an_ensemble_and_the_worst_classes(run: Any, make_run: Callable[..., str], tmp_path: Path) -> None:

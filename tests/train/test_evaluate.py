@@ -17,7 +17,7 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import load_stats
 from alexnet_train.distributed import World
-from alexnet_train.evaluate import EvalConfig, evaluate
+from alexnet_train.evaluate import EvalConfig, evaluate, output_orders
 from alexnet_train.recipe import load_recipe
 
 
@@ -68,11 +68,13 @@ def test_counts_equal_a_plain_loop(views: int, networks: int, make_run: Callable
     shards = open_shards([f"{tmp_path}/val-*.tar"])
     classifiers = [classifier(tmp_path, shards, seed) for seed in range(networks)]
     seen: list[int] = []
-    result = evaluate(classifiers, shards, config(views), seen.append)
+    result = evaluate(classifiers, shards, replace(config(views), confusions=True), seen.append)
     assert (result.top1_wrong, result.top5_wrong) == plain_counts(tmp_path, shards, classifiers, views)
     assert (result.images, result.views, sum(seen)) == (11, views, 11)
-    assert result.confusion.sum(1).tolist() == np.bincount(shards.labels, minlength=7).tolist()
-    assert result.confusion.trace() == 11 - result.top1_wrong
+    labels, said, counted = result.confusions.T
+    assert np.bincount(labels, counted, 7).tolist() == np.bincount(shards.labels, minlength=7).tolist()
+    assert counted[labels == said].sum() == 11 - result.top1_wrong
+    assert len(evaluate(classifiers, shards, config(views)).confusions) == 0
     assert result.top1_wrong > 0
 
 
@@ -128,3 +130,110 @@ def test_images_in_quarantine_are_counted_apart(make_run: Callable[..., str], tm
     good = replace(shards, rows=np.delete(shards.rows, 3))
     assert (result.top1_wrong, result.top5_wrong) == plain_counts(tmp_path, good, [one], 1)
     assert result.top1_error == result.top1_wrong / 10
+
+
+def scaled(one: Classifier, factor: float) -> Classifier:
+    """The same network, so many times surer."""
+    with torch.no_grad():
+        for part in ("weight", "bias"):
+            one.model.get_parameter(f"fc8.{part}").mul_(factor)
+    return one
+
+
+@pytest.mark.parametrize("views", [1, 10])
+def test_a_sure_network_has_the_errors_of_the_same_unsure_one(
+    views: int, make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    """Its probabilities were zero for all classes but one or two, and the order of the others was lost."""
+    make_run(tmp_path, val_sizes=(30, 30))
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    # One view's order is the logits' own; ten views' is that of their best views where all are very sure.
+    factors = (1.0, 1e3, 1e6) if views == 1 else (1e4, 1e6)
+    counts = set()
+    for factor in factors:
+        found = evaluate([scaled(classifier(tmp_path, shards, 0), factor)], shards, config(views))
+        counts.add((found.top1_wrong, found.top5_wrong))
+        assert np.isfinite(found.loss)
+    assert len(counts) == 1
+    assert 0 < (counts.pop()[1] or 0) < 60
+
+
+def test_loss_is_the_mean_cross_entropy(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    one = classifier(tmp_path, shards, 0)
+    losses = []
+    for row in shards.rows:
+        with Path(shards.paths[row["shard"]]).open("rb") as file:
+            file.seek(int(row["offset"]))
+            image_hwc = simplejpeg.decode_jpeg(file.read(int(row["size"])))
+        probability = one.probabilities(torch.from_numpy(image_hwc)[None], 1)[0, int(row["label"])]
+        losses.append(-probability.double().log().item())
+    for batch_size in (1, 4, 11):
+        found = evaluate([one], shards, replace(config(1), batch_size=batch_size))
+        assert found.loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_five_classes_have_no_top5_error(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    few = replace(shards, rows=shards.rows[shards.rows["label"] < 5])
+
+    class Five(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.arange(5.0).expand(len(x), 5)
+
+    found = evaluate([replace(classifier(tmp_path, shards, 0), model=Five())], few, config(1))
+    assert found.top5_wrong is None
+    assert found.top1_wrong == int((few.labels != 4).sum())
+
+
+def test_classes_in_another_order_are_put_into_the_shards(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    one = classifier(tmp_path, shards, 0)
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(2))
+    other = classifier(tmp_path, shards, 0)
+    with torch.no_grad():
+        for part in ("weight", "bias"):
+            other.model.get_parameter(f"fc8.{part}").copy_(one.model.get_parameter(f"fc8.{part}")[order])
+    moved = replace(other, classes=tuple(one.classes[label] for label in order.tolist()))
+    assert output_orders([one, moved], shards) == [None, order.argsort().tolist()]
+    want = evaluate([one, one], shards, replace(config(1), confusions=True))
+    found = evaluate([one, moved], shards, replace(config(1), confusions=True))
+    assert (found.top1_wrong, found.top5_wrong) == (want.top1_wrong, want.top5_wrong)
+    assert found.confusions.tolist() == want.confusions.tolist()
+
+
+def test_shards_without_a_class_list_say_how_to_give_one(make_run: Callable[..., str], tmp_path: Path) -> None:
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    one = classifier(tmp_path, shards, 0)
+    bare = replace(shards, manifest=replace(shards.manifest, classes=()))
+    with pytest.raises(AlexnetError, match="lists no classes but 0 numbers, the checkpoint 7 .* --classes FILE"):
+        evaluate([one], bare, config(1))
+    with pytest.raises(AlexnetError, match=r"7 classes that are not the checkpoint's 2 \(2 are\)"):
+        evaluate([replace(one, classes=one.classes[:2])], shards, config(1))
+
+
+def test_many_classes_take_little_memory(make_run: Callable[..., str], tmp_path: Path) -> None:
+    """21,841 classes took 3.8 GB for each of two matrices of all pairs."""
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+
+    class Many(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.arange(21_841.0).expand(len(x), -1)
+
+    one = replace(classifier(tmp_path, shards, 0), model=Many())
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak_bytes()
+    found = evaluate([one], shards, replace(config(10), confusions=True))
+    assert peak_bytes() - before < 500 << 20
+    assert {tuple(pair) for pair in found.confusions[:, 1:2].tolist()} == {(21_840,)}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10

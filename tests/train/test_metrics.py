@@ -1,40 +1,21 @@
-"""Ranks against sorting, sums across a checkpoint, and the log of a run that was killed."""
+"""Sums across a checkpoint, and the log of a run that was killed."""
 
-import json
 import math
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from alexnet_shards.manifest import ClassFact
 from alexnet_train.distributed import World
 from alexnet_train.metrics import (
     Clock,
-    EvalResult,
     MetricsLog,
     Tally,
     bound_by,
-    label_ranks,
     memory_bytes,
     read_metrics,
-    worst_classes,
 )
-
-
-def test_label_ranks_equal_sorting() -> None:
-    scores = torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(50) % 20
-    want = [row.sort(descending=True).indices.tolist().index(label) for row, label in zip(scores, labels, strict=True)]
-    assert label_ranks(scores, labels).tolist() == want
-
-
-def test_ties_and_nan_are_never_right() -> None:
-    assert label_ranks(torch.zeros(1, 10), torch.tensor([0])).tolist() == [9]
-    assert label_ranks(torch.full((1, 10), math.nan), torch.tensor([0])).tolist() == [9]
-    assert label_ranks(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([0])).tolist() == [1]
 
 
 def test_tally_means_and_state() -> None:
@@ -48,41 +29,6 @@ def test_tally_means_and_state() -> None:
         assert one.means() == {"train_loss": 3.0, "train_top1_error": pytest.approx(2 / 3)}
     tally.reset()
     assert math.isnan(tally.means()["train_loss"])
-
-
-def test_eval_result() -> None:
-    result = EvalResult(
-        images=200, views=10, top1_wrong=50, top5_wrong=3, quarantined=0, confusion=np.zeros((2, 2), np.int64)
-    )
-    assert (result.top1_error, result.top5_error) == (0.25, 0.015)
-    assert result.as_dict().keys() == {
-        "images",
-        "views",
-        "top1_wrong",
-        "top5_wrong",
-        "quarantined",
-        "top1_error",
-        "top5_error",
-    }
-    json.dumps(result.as_dict())
-
-
-def test_worst_classes() -> None:
-    confusion = np.array([[5, 0, 0, 0], [2, 1, 7, 0], [1, 0, 3, 0], [0, 0, 0, 0]])
-    result = EvalResult(images=19, views=1, top1_wrong=10, top5_wrong=0, quarantined=0, confusion=confusion)
-    classes = [ClassFact(wnid=f"n{label}", words=f"thing {label}") for label in range(4)]
-    worst = worst_classes(result, classes, 10)
-    assert [one["wnid"] for one in worst] == ["n1", "n2"]  # n0 is never wrong, n3 has no images
-    assert worst[0] == {
-        "wnid": "n1",
-        "words": "thing 1",
-        "images": 10,
-        "top1_error": 0.9,
-        "taken_for": {"wnid": "n2", "words": "thing 2", "images": 7},
-    }
-    assert worst_classes(result, classes, 1) == worst[:1]
-    few = worst_classes(result, classes[:1], 1)[0]  # the network has more outputs than the list has classes
-    assert (few["wnid"], few["words"], few["taken_for"]["wnid"]) == ("1", "", "2")
 
 
 def test_a_continued_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
@@ -164,3 +110,12 @@ def test_what_a_run_is_bound_by() -> None:
     assert bound_by(0.02, meters) == "compute"
     assert bound_by(0.5, meters) == "decode"
     assert bound_by(0.5, {"read_seconds": 9.0, "decode_seconds": 1.0}) == "disk"
+
+
+def test_a_number_that_is_none_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    MetricsLog(path).write("step", 1, {"train_loss": math.nan, "rates": {"conv1.weight": math.inf}, "epoch": 0})
+    assert (
+        path.read_text()
+        == '{"kind": "step", "step": 1, "train_loss": null, "rates": {"conv1.weight": null}, "epoch": 0}\n'
+    )

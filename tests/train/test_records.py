@@ -39,7 +39,8 @@ def test_the_best_is_the_last_of_the_lowest() -> None:
     assert records.best["epoch"] == 3
     assert not records.pending
     assert records.last == {
-        "kind": "epoch", "epoch": 4, "step": 40, "train_loss": 1.0, "val_top1_error": 0.4, "val_top5_error": 0.2,
+        "kind": "epoch", "epoch": 4, "step": 40, "train_loss": 1.0, "val_loss": None, "val_top1_error": 0.4,
+        "val_top5_error": 0.2,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ loss = functional.cross_entropy(model(x), batch.labels)
 
 from alexnet_network.bounds import Bounds, check_choices, check_numbers, shown
 from alexnet_network.caffemodel import CaffeLayer, order_behind, read_caffemodel
-from alexnet_network.classifier import Classifier
+from alexnet_network.classifier import Classifier, log_mean
 from alexnet_network.input import DeviceStats, InputConfig, train_input
 from alexnet_network.model import AlexNet, LayerCost, layer_costs
 from alexnet_network.modelconfig import FEATURE_MAP_PX, LAYERS, ModelConfig, check_map_sides, layer_names
@@ -36,6 +36,7 @@ __all__ = [
     "drops_of_plateau",
     "layer_costs",
     "layer_names",
+    "log_mean",
     "make_optimizer",
     "make_scaler",
     "onnxgraph",

@@ -1,5 +1,6 @@
 """A trained network with what it needs to see an image: its input conventions, statistics and class list."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,20 @@ class Classifier:
     classes: tuple[ClassFact, ...]
 
     @torch.no_grad()
-    def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
-        """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""
+    def log_probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
+        """(B, 256, 256, 3) uint8 -> (B, classes) float64: log of the softmax averaged over the views (paper section 4.1).
+
+        Logarithms keep classes apart whose probabilities are no numbers above 0 any more.
+        """
         self.model.eval()
         inputs = view_inputs(images_nhwc, views, self.stats, self.input)
-        return torch.stack([self.model(x).float().softmax(1) for x in inputs]).mean(0)
+        return log_mean(torch.stack([self.model(x).double().log_softmax(1) for x in inputs]))
+
+    def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
+        """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""
+        return self.log_probabilities(images_nhwc, views).exp().float()
+
+
+def log_mean(log_values: Tensor) -> Tensor:
+    """Log of the mean over the first dimension of what `log_values` (K, ...) are the logs of; of one, the same numbers."""
+    return log_values.logsumexp(0) - math.log(len(log_values)) if len(log_values) > 1 else log_values[0]

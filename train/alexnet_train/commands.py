@@ -3,7 +3,6 @@
 What a command works with, torch above all, is imported when it runs, so that help is printed at once.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,19 @@ import click
 from alexnet_command.options import Group
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.signals import loading
-
-# Names that options offer; their homes (recipe, export, importer) import torch.
-DEFAULT_RECIPE = "released"
-FORMATS = ("onnx", "safetensors", "torchvision")
-INPUT_SIDES = ("256", "224", "227")
-SOURCES = ("caffe", "torchvision")
-ORDERS = ("lrn-pool", "pool-lrn")
-
-VERIFY_CACHE = click.option(
-    "--verify-cache",
-    is_flag=True,
-    expose_value=False,
-    callback=lambda context, parameter, value: os.environ.update({"ALEXNET_CACHE_VERIFY": "1"} if value else {}),
-    help="Read each cached copy of a remote shard whole before its first use.",
+from alexnet_train.commandoptions import (
+    AS_JSON,
+    CHECKPOINT,
+    DEFAULT_RECIPE,
+    DEVICE,
+    EXTRA_PATHS,
+    FORMATS,
+    INPUT_SIDES,
+    ORDERS,
+    SOURCES,
+    VERIFY_CACHE,
+    VIEWS,
 )
-EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
-CHECKPOINT = click.option(
-    "--checkpoint",
-    metavar="FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A file of RUN/checkpoints, or RUN: its best.",
-)
-VIEWS = click.option("--views", type=click.Choice(["1", "10"]), default="10", help="Crops of each image.")
 
 
 class TrainGroup(Group):
@@ -192,19 +178,30 @@ def evaluate(**options: Any) -> None:
         from alexnet_command.progress import Progress
         from alexnet_stream import open_shards
         from alexnet_train.distributed import join_world
-        from alexnet_train.evaluate import EvalConfig, evaluate, load_classifier
-        from alexnet_train.metrics import worst_classes
+        from alexnet_train.evaluate import EvalConfig, evaluate, identity, load_classifier, output_orders
+        from alexnet_train.results import worst_classes
         from alexnet_train.rundir import chosen_checkpoint
-    shards = open_shards([options["shards"], *options["more_shards"]])
+    patterns = [options["shards"], *options["more_shards"]]
+    shards, checkpoints = open_shards(patterns), [chosen_checkpoint(path) for path in options["checkpoints"]]
     with join_world(options["device"]) as world, Progress("evaluate", "images", quiet=not world.is_main) as progress:
-        classifiers = [load_classifier(chosen_checkpoint(path), world.device) for path in options["checkpoints"]]
+        classifiers = [load_classifier(path, world.device) for path in checkpoints]
+        for path, order in zip(checkpoints, output_orders(classifiers, shards), strict=True):
+            if order is not None:
+                progress.say(
+                    f"{path}: the shards list the same classes in another order, so its outputs are put in theirs"
+                )
         progress.start(shards.num_samples)
-        batch_size, quarantine = options["batch_size"], options["quarantine"]
-        how = EvalConfig(views=int(options["views"]), batch_size=batch_size, world=world, quarantine=quarantine)
+        how = EvalConfig(
+            views=int(options["views"]),
+            world=world,
+            confusions=options["worst"] > 0,
+            **{name: options[name] for name in ("batch_size", "quarantine")},
+        )
         result = evaluate(classifiers, shards, how, progress.advance)
     if world.is_main:
+        found = result.as_dict() | identity(checkpoints, patterns, shards)
         worst = worst_classes(result, shards.classes, options["worst"])
-        _result(options, result.as_dict() | ({"worst": worst} if options["worst"] else {}))
+        _result(options, found | ({"worst": worst} if options["worst"] else {}))
 
 
 @commands.command(

@@ -1,6 +1,5 @@
 """Top-1 and top-5 errors: every image once, softmax probabilities averaged over views and networks (paper section 6)."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_network import AlexNet, Classifier, DeviceStats
+from alexnet_network import AlexNet, Classifier, DeviceStats, log_mean
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream import Stop, Stream, StreamConfig
 from alexnet_train.checkpoint import load_checkpoint
+from alexnet_train.classlist import list_sha256, order_of
 from alexnet_train.distributed import World
-from alexnet_train.metrics import EvalResult, label_ranks
 from alexnet_train.recipe import recipe_from_dict
+from alexnet_train.results import TOP, EvalResult, count_pairs, label_ranks, ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class EvalConfig:
     """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work.
 
     Up to `quarantine` bad samples are left out of the errors and counted; one more, and the evaluation fails.
-    `stop` ends its waits.
+    `stop` ends its waits. `confusions` says whether the result has them, in the first process.
     """
 
     views: int
@@ -34,6 +34,7 @@ class EvalConfig:
     world: World
     quarantine: int = 0
     stop: Stop | None = None
+    confusions: bool = False
 
 
 def load_classifier(path: Path, device: torch.device) -> Classifier:
@@ -61,12 +62,12 @@ def evaluate(
 ) -> EvalResult:
     """Errors of the classifiers' averaged probabilities on every image of `shards`, each counted once.
 
-    Images in quarantine are not of them.
+    Images in quarantine are not of them. Outputs are put into the shards' order of classes (`output_orders`).
 
     `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other
     classes, all processes together have more bad samples than the quarantine allows, or a probability is no number.
     """
-    check_classes(classifiers, shards)
+    orders = output_orders(classifiers, shards)
     world = config.world
     how = StreamConfig(
         batch_size=max(config.batch_size, world.size),
@@ -79,30 +80,56 @@ def evaluate(
         pin_memory=world.device.type == "cuda",
         quarantine=config.quarantine,
     )
-    wrong = torch.zeros(3, dtype=torch.int64, device=world.device)
-    confusion: Tensor | None = None
+    counts = _Counts(world, confusions=config.confusions)
     with Stream(shards, how, config.stop) as stream:
         for batch in stream.epoch(world.device):
-            scores = torch.stack([one.probabilities(batch.images_nhwc, config.views) for one in classifiers]).mean(0)
-            scores, labels = scores[batch.valid], batch.labels[batch.valid]
-            ranks = label_ranks(scores, labels)
-            wrong += torch.stack([(ranks > 0).sum(), (ranks >= 5).sum(), (~scores.isfinite()).sum()])
-            num_classes = scores.shape[1]
-            pairs = torch.bincount(labels * num_classes + scores.argmax(1), minlength=num_classes**2)
-            confusion = pairs if confusion is None else confusion + pairs
-            on_images(len(labels))
-    top1_wrong, top5_wrong, not_finite = world.sum(wrong).tolist()
-    counts = torch.zeros(0) if confusion is None else world.sum(confusion)
-    side, images = math.isqrt(len(counts)), int(counts.sum())
-    _check_counts(shards, images, not_finite, config.quarantine)
-    return EvalResult(
-        images=images,
-        quarantined=shards.num_samples - images,
-        views=config.views,
-        top1_wrong=top1_wrong,
-        top5_wrong=top5_wrong,
-        confusion=counts.reshape(side, side).cpu().numpy(),
-    )
+            scores = [one.log_probabilities(batch.images_nhwc, config.views) for one in classifiers]
+            in_order = [_in_order(found, order) for found, order in zip(scores, orders, strict=True)]
+            counts.add(log_mean(torch.stack(in_order)), batch.labels, batch.valid)
+            on_images(int(batch.valid.sum()))
+    return counts.result(shards, config)
+
+
+class _Counts:
+    """What one evaluation counts; sums stay on the device until the result is asked for."""
+
+    def __init__(self, world: World, *, confusions: bool) -> None:
+        self._world = world
+        self._sums = torch.zeros(5, dtype=torch.float64, device=world.device)  # exact: below 2 ** 53
+        self._pairs: list[Tensor] | None = [] if confusions else None
+        self._classes = 0
+
+    def add(self, scores: Tensor, labels: Tensor, valid: Tensor) -> None:
+        """Count the `valid` ones (B,) of images with log probabilities `scores` (B, classes) and `labels` (B,)."""
+        self._classes = scores.shape[1]
+        places = labels.clamp(min=0)  # padding has -1
+        ranks = label_ranks(scores, places)
+        losses = -scores.gather(1, places[:, None])[:, 0]
+        columns = [valid, ranks > 0, ranks >= TOP, (~scores.isfinite()).sum(1), losses]
+        self._sums += torch.stack([torch.where(valid, column.double(), 0.0).sum() for column in columns])
+        if self._pairs is not None:
+            pairs = torch.stack([labels, ranked(scores, 1)[:, 0]], dim=1)
+            self._pairs.append(torch.where(valid[:, None], pairs, -1))
+
+    def result(self, shards: ShardSet, config: EvalConfig) -> EvalResult:
+        """The counts of all processes; raises AlexnetError where they say nothing of the network."""
+        total, top1_wrong, top5_wrong, not_finite, loss = self._world.sum(self._sums).tolist()
+        images = int(total)
+        _check_counts(shards, images, int(not_finite), config.quarantine)
+        pairs = torch.zeros(0, 2, dtype=torch.int64)
+        if self._pairs is not None:
+            mine = torch.cat([pairs.to(self._world.device), *self._pairs])
+            pairs = torch.cat([part["pairs"] for part in self._world.gathered({"pairs": mine}) or [{"pairs": pairs}]])
+        known = pairs[pairs[:, 0] >= 0].numpy()
+        return EvalResult(
+            images=images,
+            quarantined=shards.num_samples - images,
+            views=config.views,
+            top1_wrong=int(top1_wrong),
+            top5_wrong=int(top5_wrong) if self._classes > TOP else None,
+            loss=loss / images,
+            confusions=count_pairs(known[:, 0], known[:, 1]),
+        )
 
 
 def _check_counts(shards: ShardSet, images: int, not_finite: int, quarantine: int) -> None:
@@ -118,15 +145,31 @@ def _check_counts(shards: ShardSet, images: int, not_finite: int, quarantine: in
         )
 
 
-def check_classes(classifiers: Sequence[Classifier], shards: ShardSet) -> None:
-    """Raise AlexnetError unless `shards` have labels of the classes that all the classifiers know."""
-    wnids = tuple(fact.wnid for fact in shards.classes)
-    for classifier in classifiers:
-        known = tuple(fact.wnid for fact in classifier.classes)
-        if known != wnids:
-            raise AlexnetError(
-                f"{shards.paths[0]}: {len(wnids)} classes that are not the checkpoint's {len(known)}; "
-                "evaluate on shards of the class list that it was trained on"
-            )
+def output_orders(classifiers: Sequence[Classifier], shards: ShardSet) -> list[list[int] | None]:
+    """For each classifier, the output of each of the shards' classes; None where both lists are in the same order.
+
+    Raises AlexnetError unless `shards` have labels of the classes that all the classifiers know.
+    """
+    orders = [order_of(classifier.classes, shards.classes, shards.paths[0]) for classifier in classifiers]
     if bool((shards.labels == NO_LABEL).any()):
         raise AlexnetError(f"{shards.paths[0]}: its labels are private; evaluate on shards with labels, as val-*.tar")
+    return orders
+
+
+def _in_order(scores: Tensor, order: list[int] | None) -> Tensor:
+    """`scores` (B, outputs) by the shards' order of classes; outputs beyond the class list stay behind it."""
+    if order is None:
+        return scores
+    return scores[:, [*order, *range(len(order), scores.shape[1])]]
+
+
+def identity(checkpoints: Sequence[Path], patterns: Sequence[str], shards: ShardSet) -> dict[str, Any]:
+    """What an evaluation was of, for printing: split, shards, checkpoints, and the class list by number and hash."""
+    return {
+        "checkpoints": [str(path) for path in checkpoints],
+        "split": shards.manifest.split,
+        "shards": list(patterns),
+        "shards_fingerprint": shards.fingerprint,
+        "classes": len(shards.classes),
+        "class_list_sha256": list_sha256(shards.classes),
+    }

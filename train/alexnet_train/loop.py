@@ -139,7 +139,7 @@ class Trainer:
         self._write(
             "epoch", record | {"checkpoint": str(checkpoint_path(self._run.directory.checkpoints, record["step"]))}
         )
-        told = ", ".join(" ".join(pair) for pair in result_pairs(record, ("train_loss", "val_top1_error")))
+        told = ", ".join(" ".join(pair) for pair in result_pairs(record, ("train_loss", "val_loss", "val_top1_error")))
         self._progress.say(f"epoch {record['epoch']}/{self._run.recipe.train.epochs}: {told}")
 
     def _validated(self) -> dict[str, float | None]:

@@ -1,34 +1,22 @@
-"""metrics.jsonl, sums over steps that survive a checkpoint, and how a ranked list is right or wrong."""
+"""metrics.jsonl, and sums over steps that survive a checkpoint."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import append_bytes, write_atomic
-from alexnet_shards.manifest import ClassFact
 from alexnet_shards.parsing import Where, parse_json
 from alexnet_train.distributed import World
 
 WAIT_OF_NOTE = 0.1
-
-
-def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
-    """(N,) int64 place of each label in its row of `scores` (N, classes), 0 the best.
-
-    Equal scores count against the label and so does NaN: a network that says nothing is never right.
-    """
-    of_label = scores.gather(1, labels[:, None])
-    return (~(scores < of_label)).sum(1) - 1
 
 
 class Tally:
@@ -69,63 +57,11 @@ class Tally:
         self._sums.copy_(torch.tensor(state if self._world.is_main else [0.0] * 3, dtype=torch.float64))
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvalResult:
-    """Exact counts of one evaluation; errors are fractions of `images`, beside which `quarantined` ones were bad.
-
-    `confusion` (classes, classes) int64 counts images by their label (row) and the best-scored class (column).
-    """
-
-    images: int
-    views: int
-    top1_wrong: int
-    top5_wrong: int
-    quarantined: int
-    confusion: npt.NDArray[np.int64]
-
-    @property
-    def top1_error(self) -> float:
-        """Fraction of images whose label is not the best-scored class."""
-        return self.top1_wrong / self.images
-
-    @property
-    def top5_error(self) -> float:
-        """Fraction of images whose label is not among the five best-scored classes."""
-        return self.top5_wrong / self.images
-
-    def as_dict(self) -> dict[str, Any]:
-        """Counts and errors for JSON."""
-        counts = {name: value for name, value in vars(self).items() if name != "confusion"}
-        return counts | {"top1_error": self.top1_error, "top5_error": self.top5_error}
-
-
-def worst_classes(result: EvalResult, classes: Sequence[ClassFact], count: int) -> list[dict[str, Any]]:
-    """The `count` classes with the highest top-1 error among those that have images, and what they are taken for."""
-    images = result.confusion.sum(1)
-    wrong = images - result.confusion.diagonal()
-    errors = np.where(images > 0, wrong / np.maximum(images, 1), -1.0)
-    worst = []
-    for label in np.argsort(-errors, kind="stable")[:count]:
-        mistaken = result.confusion[label].copy()
-        mistaken[label] = 0
-        other = int(mistaken.argmax())
-        if images[label] and mistaken[other]:
-            fact, taken = _class_of(classes, label), _class_of(classes, other)
-            worst.append(
-                {
-                    "wnid": fact.wnid,
-                    "words": fact.words,
-                    "images": int(images[label]),
-                    "top1_error": float(errors[label]),
-                    "taken_for": {"wnid": taken.wnid, "words": taken.words, "images": int(mistaken[other])},
-                }
-            )
-    return worst
-
-
-def _class_of(classes: Sequence[ClassFact], label: int) -> ClassFact:
-    """A class of the list, or by its number where the network has more outputs than the list has classes."""
-    return classes[label] if label < len(classes) else ClassFact(wnid=str(label))
+def finite(value: Any) -> Any:
+    """`value`, a record or part of one, with None in place of numbers that are none: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class MetricsLog:
@@ -162,7 +98,8 @@ class MetricsLog:
     def write(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
         """Append one line; it is with the operating system when this returns."""
         if self._enabled:
-            append_bytes(self._path, json.dumps({"kind": kind, "step": step, **record}).encode() + b"\n")
+            whole = finite({"kind": kind, "step": step, **record})
+            append_bytes(self._path, json.dumps(whole, allow_nan=False).encode() + b"\n")
 
     def read(self) -> list[dict[str, Any]]:
         """The records so far."""

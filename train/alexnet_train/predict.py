@@ -12,6 +12,7 @@ import torch
 from alexnet_network import Classifier
 from alexnet_pixels import BadImage, PixelRecipe, shard_pixels
 from alexnet_shards.errors import AlexnetError
+from alexnet_train.results import ranked
 
 MAX_FILE_BYTES = 512 << 20
 
@@ -42,15 +43,14 @@ def predict(
         except BadFile as error:
             on_bad(error)
             continue
-        probabilities = classifier.probabilities(image_nhwc, views)[0].cpu()
-        if not bool(probabilities.isfinite().all()):
+        scores = classifier.log_probabilities(image_nhwc, views).cpu()
+        if not bool(scores.isfinite().all()):
             raise AlexnetError(
                 "the network's outputs are no numbers (NaN or infinite), its training has diverged; use an older checkpoint"
             )
-        best = probabilities.sort(descending=True, stable=True)
         predictions = [
-            {"class": label, **class_names(classifier, label), "probability": probability}
-            for probability, label in zip(best.values[:top].tolist(), best.indices[:top].tolist(), strict=True)
+            {"class": label, **class_names(classifier, label), "probability": scores[0, label].exp().item()}
+            for label in ranked(scores, top)[0].tolist()
         ]
         found.append({"image": str(path), "predictions": predictions})
     return found

@@ -8,7 +8,7 @@ from alexnet_network import OptimConfig, drops_of_plateau
 
 # Of a record in a checkpoint alone: the fingerprint of the validation shards, and that their result is still missing.
 SET, PENDING = "validation_set", "validation_pending"
-NO_RESULT: dict[str, float | None] = {"val_top1_error": None, "val_top5_error": None}
+NO_RESULT: dict[str, float | None] = {"val_loss": None, "val_top1_error": None, "val_top5_error": None}
 
 
 class Records:

@@ -7,6 +7,8 @@ from typing import Any
 from alexnet_command.tables import pair_lines, table_lines
 from alexnet_command.units import duration_text, share_text, size_text
 
+SHOWN = 3  # of a list of names
+HASH_DIGITS = 12
 # Where the words of a key do not say it well.
 LABELS = {
     "train_loss": "training loss",
@@ -27,6 +29,8 @@ LABELS = {
     "train_images": "training images",
     "val_images": "validation images",
     "to": "format",
+    "shards_fingerprint": "content of the shards",
+    "class_list_sha256": "class list",
     "wnid": "WNID",
 }
 
@@ -71,13 +75,16 @@ def _text(name: str, value: Any) -> str:
             return "yes" if value else "no"
         case dict():
             return "  ".join(_text(key, inner) for key, inner in value.items() if inner not in ("", None))
+        case [str(), *_]:
+            more = f" and {len(value) - SHOWN:,} more" if len(value) > SHOWN else ""
+            return ", ".join(value[:SHOWN]) + more
         case list() | tuple():
             return " x ".join(_text(name, inner) for inner in value)
         case int() | float() if not math.isfinite(value):
             return "no number"
         case int() | float():
             return _number_text(name, value)
-    return str(value)
+    return f"{value[:HASH_DIGITS]}…" if name.endswith(("sha256", "fingerprint")) else str(value)
 
 
 def _number_text(name: str, value: float) -> str:

@@ -11,6 +11,7 @@ from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of, s
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.shown import public_address
 from alexnet_shards.stats import Stats, load_stats
+from alexnet_train.classlist import check_validation_classes
 from alexnet_train.distributed import World
 from alexnet_train.recipe import Recipe
 
@@ -51,11 +52,8 @@ def open_run_data(
     for part in (train, val):
         if part is not None and bool((part.labels == NO_LABEL).any()):
             raise AlexnetError(f"{part.paths[0]}: its labels are private; name shards with labels")
-    if val is not None and [fact.wnid for fact in val.classes] != [fact.wnid for fact in train.classes]:
-        raise AlexnetError(
-            f"{val.paths[0]}: {len(val.classes)} classes that are not the {len(train.classes)} of {train.paths[0]}; "
-            "name validation shards of the same class list with --val-shards"
-        )
+    if val is not None:
+        check_validation_classes(train.classes, val.classes, (train.paths[0], val.paths[0]))
     return RunData(train=train, val=val, stats=found)
 
 

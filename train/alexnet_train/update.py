@@ -21,8 +21,8 @@ from alexnet_network import (
 )
 from alexnet_stream import Batch
 from alexnet_train.distributed import World
-from alexnet_train.metrics import label_ranks
 from alexnet_train.recipe import Recipe
+from alexnet_train.results import label_ranks
 
 
 class Updater:

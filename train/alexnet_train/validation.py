@@ -13,7 +13,7 @@ from alexnet_train.recipe import Recipe
 
 
 class Validation:
-    """One-view errors on the validation shards; `quarantine` bad samples are left out of them, `stop` ends its waits."""
+    """One-view errors and loss on the validation shards; `quarantine` bad samples are left out, `stop` ends its waits."""
 
     def __init__(self, shards: ShardSet, recipe: Recipe, world: World, quarantine: int, stop: Stop) -> None:
         self._shards, self._input = shards, recipe.input
@@ -26,7 +26,10 @@ class Validation:
         return self._shards.fingerprint
 
     def errors(self, network: nn.Module, stats: DeviceStats, between: Callable[[], None]) -> dict[str, float | None]:
-        """{"val_top1_error", "val_top5_error"} of `network`; `between` is called after each batch, in all processes."""
+        """{"val_loss", "val_top1_error", "val_top5_error"} of `network`; no top-5 error of five classes or fewer.
+
+        `between` is called after each batch, in all processes.
+        """
         classifier = Classifier(model=network, stats=stats, input=self._input, classes=self._shards.classes)
         result = evaluate([classifier], self._shards, self._how, lambda images: between())
-        return {"val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
+        return {"val_loss": result.loss, "val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
