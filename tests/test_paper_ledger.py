@@ -20,6 +20,9 @@ def test_every_reference_exists() -> None:
             if name.startswith("recipes/"):
                 assert (ROOT / "train" / "alexnet_train" / name).is_file(), where
                 continue
+            if name.startswith("docs/"):
+                assert (ROOT / name).is_file(), where
+                continue
             module, _, attribute = name.rpartition(".")
             if attribute.islower() and (ROOT / "prep" / module / f"{attribute}.py").is_file():
                 continue

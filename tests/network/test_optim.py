@@ -33,6 +33,7 @@ def config(*phases: Phase) -> OptimConfig:
         learning_rate=0.1,
         momentum=0.9,
         weight_decay=0.01,
+        decay_biases=False,
         warmup_epochs=0.0,
         plateau_epochs=2,
         plateau_factor=0.1,
@@ -241,3 +242,19 @@ def test_state_survives_a_checkpoint_bit_for_bit() -> None:
     train(resumed, again, 6, seed=2)
     for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_biases_decay_where_they_are_to() -> None:
+    """Against torch.optim.SGD, which decays every parameter: at momentum 0 and one rate both are one rule."""
+    model = nn.Linear(3, 2)
+    theirs = copy.deepcopy(model)
+    flat = replace(config(Phase(after_epochs=0, weights=1.0, biases=1.0, layers={}, colour_noise=True)), momentum=0.0)
+    ours = make_optimizer(model, replace(flat, decay_biases=True))
+    set_rates(ours, {"weight": 0.1, "bias": 0.1})
+    sgd = torch.optim.SGD(theirs.parameters(), lr=0.1, weight_decay=0.01)
+    for network, optimizer in ((model, ours), (theirs, sgd)):
+        network(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(model.bias, theirs.bias)
+    torch.testing.assert_close(model.weight, theirs.weight)
+    assert [group["weight_decay"] for group in make_optimizer(model, flat).param_groups] == [0.01, 0.0]

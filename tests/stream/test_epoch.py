@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as sps
 
-from alexnet_stream.epoch import EpochTable, Windows, epoch_table
+from alexnet_stream.epoch import EpochTable, Windows, epoch_table, lasting_flips
 
 
 def windows_of(sizes: list[int], width: int) -> Windows:
@@ -123,3 +123,12 @@ def test_windows_do_not_move_crops() -> None:
 def test_one_window_is_a_global_shuffle(width: int) -> None:
     rows = epoch_table(1000, 5, 0, windows=windows_of([50] * 20, width)).rows
     assert len(set((rows[:100] // 50).tolist())) > 15
+
+
+def test_lasting_flips_are_fair_coins_of_the_seed_alone() -> None:
+    flips = lasting_flips(100_000, 3)
+    assert abs(int(flips.sum()) - 50_000) < 800  # five deviations
+    assert np.array_equal(flips[:10], lasting_flips(10, 3)), "a sample's flip does not depend on how many there are"
+    assert abs(int((flips == lasting_flips(100_000, 4)).sum()) - 50_000) < 800
+    table = epoch_table(100_000, 3, 0, shuffle=False)
+    assert abs(int((flips == table.flip).sum()) - 50_000) < 800, "not the flips of an epoch"

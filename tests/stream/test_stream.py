@@ -369,3 +369,16 @@ def test_the_memory_of_a_million_samples(tmp_path: Path, make_shards: Callable[.
     samples, megabytes = done.stdout.split()
     assert int(samples) == 1_281_168
     assert float(megabytes) < 100
+
+
+def test_a_flip_that_lasts_is_the_samples_in_every_epoch(shards: ShardSet) -> None:
+    config = StreamConfig(batch_size=4, seed=11, last="keep", threads=2, flip_once=True)
+    with Stream(shards, config) as stream:
+        epochs = [{row: flip for row, _, _, flip, _ in flat([samples(b) for b in stream.epoch()])} for _ in range(3)]
+    assert epochs[0] == epochs[1] == epochs[2]
+    assert set(epochs[0].values()) == {False, True}
+    with Stream(shards, replace(config, flip_once=False)) as stream:
+        plain = {row: flip for row, _, _, flip, _ in flat([samples(b) for b in stream.epoch()])}
+    assert plain != epochs[0]
+    with Stream(shards, replace(config, crop="none")) as stream:
+        assert not any(flip for batch in stream.epoch() for flip in batch.flip.tolist())

@@ -123,3 +123,10 @@ def test_a_checkpoint_of_before_paddings_were_keys_has_the_network_that_it_had()
     for key in ("conv2_padding_px", "conv5_padding_px", "pool_ceil"):
         del table["model"][key]
     assert recipe_from_dict(table, "here") == new
+
+
+def test_a_checkpoint_of_before_the_defects_were_keys_goes_on() -> None:
+    new = load_recipe("released")
+    table = asdict(new)
+    del table["optim"]["decay_biases"], table["input"]["flip_once"]
+    assert recipe_from_dict(table, "here") == new

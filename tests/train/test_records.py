@@ -13,6 +13,7 @@ OPTIM = OptimConfig(
     learning_rate=0.01,
     momentum=0.9,
     weight_decay=0.0005,
+    decay_biases=False,
     warmup_epochs=0.0,
     plateau_epochs=2,
     plateau_factor=0.1,

@@ -32,7 +32,8 @@ BOUNDS = {
 class InputConfig:
     """How pixels become the network's input.
 
-    `crop` and `flip` are of training (paper section 4.1: random crops and their mirror images). `mean` is what is
+    `crop` and `flip` are of training (paper section 4.1: random crops and their mirror images); `flip_once` draws the flip
+    of an image once for all epochs, a defect of replications that can be measured so. `mean` is what is
     subtracted: the mean image's central 224x224 whatever the crop, one number a channel, or nothing. `noise` adds sum_i
     p_i z_i noise_scale a_i per image in training: "released" has a_i = sqrt(eigenvalue_i), as cuda-convnet did; "paper"
     has a_i = eigenvalue_i, the letter of section 4.1. `divide_by` is the training input's own scale, `view_divide_by` the
@@ -42,6 +43,7 @@ class InputConfig:
 
     crop: Literal["random", "centre"] = "random"
     flip: bool = True
+    flip_once: bool = False
     mean: Literal["image", "channel", "none"] = "image"
     noise: Literal["released", "paper", "off"] = "released"
     noise_scale: float = 0.1

@@ -50,6 +50,8 @@ class Phase:
 class OptimConfig:
     """Momentum SGD's numbers; the recipes in recipes/*.toml hold and cite them. `phases` ascend from 0 epochs.
 
+    `decay_biases` lets the weight decay act on biases too, as torch.optim does unless told otherwise.
+
     Over `warmup_epochs` the rates grow linearly from nothing. After `plateau_epochs` (0: never) epochs without a new
     lowest validation error all rates are multiplied by `plateau_factor`, at most `plateau_drops` times.
     """
@@ -57,6 +59,7 @@ class OptimConfig:
     learning_rate: float
     momentum: float
     weight_decay: float
+    decay_biases: bool
     warmup_epochs: float
     plateau_epochs: int
     plateau_factor: float
@@ -111,9 +114,13 @@ def _update(tensors: tuple[Tensor, Tensor, Tensor], momentum: float, rate: float
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> MomentumSGD:
-    """One group a parameter, named after it: weights decay, biases do not (released configuration)."""
+    """One group a parameter, named after it: weights decay, biases do not (released configuration) unless they are to."""
     groups = [
-        {"params": [parameter], "name": name, "weight_decay": config.weight_decay if name.endswith("weight") else 0.0}
+        {
+            "params": [parameter],
+            "name": name,
+            "weight_decay": config.weight_decay if config.decay_biases or name.endswith("weight") else 0.0,
+        }
         for name, parameter in model.named_parameters()
     ]
     return MomentumSGD(groups, config.momentum)

@@ -11,7 +11,7 @@ from alexnet_shards.geometry import CROP_POSITIONS
 PIECE_SAMPLES = 1 << 16
 
 # Each use of randomness has a stream of its own, so that one can be switched off without moving the others.
-ORDER_STREAM, CROP_STREAM, NOISE_STREAM, SHARD_STREAM = range(4)
+ORDER_STREAM, CROP_STREAM, NOISE_STREAM, SHARD_STREAM, LASTING_STREAM = range(5)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +62,14 @@ def epoch_table(
     shape = (num_samples, 3)
     noise_z = np.zeros(shape, np.float32) if crop == "none" else generator.standard_normal(shape, np.float32)
     return EpochTable(rows=rows, **crops, noise_z=noise_z)
+
+
+def lasting_flips(num_samples: int, seed: int) -> npt.NDArray[np.bool_]:
+    """(num_samples,) bool by index row: a flip for each sample that is the same in every epoch.
+
+    No published run did so on purpose; replications that seed a generator by the file's name do (InputConfig.flip_once).
+    """
+    return _crops(num_samples, _bits(seed, 0, LASTING_STREAM))["flip"]
 
 
 def _crops(num_samples: int, generator: np.random.Philox) -> dict[str, npt.NDArray[Any]]:

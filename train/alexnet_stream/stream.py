@@ -21,7 +21,7 @@ from alexnet_shards.shardset import ShardSet
 from alexnet_stream.batch import Batch, Meters, pad
 from alexnet_stream.child import ChildLoader
 from alexnet_stream.device import PinnedRing, on_device
-from alexnet_stream.epoch import EpochTable, Windows, epoch_table
+from alexnet_stream.epoch import EpochTable, Windows, epoch_table, lasting_flips
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
 from alexnet_stream.prefetch import prefetcher, source_of
 from alexnet_stream.quarantine import LoadedPart, Quarantine
@@ -42,12 +42,12 @@ class StreamConfig:
     """How a ShardSet is streamed.
 
     `batch_size` counts the samples of all ranks. `crop` "random" or "centre" gives 224x224 crops, "none" whole 256x256
-    images, no flip, no noise; `flip` False mirrors none. `last` is what becomes of the short batch at the end: dropped,
-    kept short (a rank's part may be empty), or padded to full size with `valid` False. `order` "global" shuffles
-    everything, "window" within windows of `window_shards` shards, for disks and networks that do not like random reads;
-    "auto" takes windows for remote shards alone. `threads` 0: this process's share of the cores; with `child_process`
-    they run in a process of their own. `quarantine`: so many bad samples are replaced (crops) or masked (whole images)
-    before the stream fails.
+    images, no flip, no noise; `flip` False mirrors none, `flip_once` the same ones in every epoch. `last` is what becomes
+    of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size with `valid`
+    False. `order` "global" shuffles everything, "window" within windows of `window_shards` shards, for disks and networks
+    that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: this process's share of the
+    cores; with `child_process` they run in a process of their own. `quarantine`: so many bad samples are replaced (crops)
+    or masked (whole images) before the stream fails.
     """
 
     batch_size: int
@@ -57,6 +57,7 @@ class StreamConfig:
     shuffle: bool = True
     crop: Literal["random", "centre", "none"] = "random"
     flip: bool = True
+    flip_once: bool = False
     last: Literal["drop", "keep", "pad"] = "drop"
     order: Literal["auto", "global", "window"] = "auto"
     window_shards: int = 16
@@ -223,7 +224,11 @@ class Stream:
         table = epoch_table(
             self._shards.num_samples, config.seed, epoch, shuffle=config.shuffle, crop=config.crop, windows=windows
         )
-        return table if config.flip else replace(table, flip=np.zeros_like(table.flip))
+        if not config.flip:
+            return replace(table, flip=np.zeros_like(table.flip))
+        if config.flip_once and config.crop != "none":
+            return replace(table, flip=lasting_flips(self._shards.num_samples, config.seed)[table.rows])
+        return table
 
     def _rank_part(self, size: int) -> tuple[int, int]:
         """This rank's slice of a batch of `size` samples: parts differ by one sample at most."""

@@ -7,17 +7,21 @@ from alexnet_shards.geometry import CROP_PX
 
 # What the network's paddings and pools were before they were keys.
 MODEL_KEYS = {"conv2_padding_px": 2, "conv5_padding_px": 1, "pool_ceil": False}
+OPTIM_KEYS = {"decay_biases": False}
+INPUT_KEYS = {"view_crop_px": CROP_PX, "flip_once": False}  # the test views had one size
 
 
 def completed(table: Mapping[str, Any]) -> Mapping[str, Any]:
     """`table` with the keys that recipes did not always have; those that it has are unchanged."""
     completed_table = dict(table)
-    given, model = table.get("input"), table.get("model")
+    given, model, optim = (table.get(section) for section in ("input", "model", "optim"))
     if isinstance(given, Mapping) and "divide_by" in given:
-        given = {"view_crop_px": CROP_PX, **given}  # the test views had one size
+        given = {**INPUT_KEYS, **given}
         completed_table["input"] = given if "noise_divide_by" in given else _scaled_with_the_noise(given)
     if isinstance(model, Mapping):
         completed_table["model"] = {**MODEL_KEYS, **model}
+    if isinstance(optim, Mapping):
+        completed_table["optim"] = {**OPTIM_KEYS, **optim}
     return completed_table
 
 

@@ -46,6 +46,7 @@ def stream_config(recipe: Recipe, run: RunConfig) -> StreamConfig:
         seed=recipe.train.seed,
         crop=recipe.input.crop,
         flip=recipe.input.flip,
+        flip_once=recipe.input.flip_once,
         rank=run.world.rank,
         world_size=run.world.size,
         pin_memory=run.world.device.type == "cuda",
