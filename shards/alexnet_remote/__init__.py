@@ -6,7 +6,7 @@ path = file_beside(shards, "stats.npz")  # a small file beside them, or the copy
 
 from alexnet_remote.cacheconfig import CacheConfig
 from alexnet_remote.outcome import LocalTroubleError
-from alexnet_remote.remotefile import RemoteFileError, RemoteFileMissingError
+from alexnet_remote.tries import RemoteFileError, RemoteFileMissingError
 from alexnet_remote.remoteset import (
     RemoteShards,
     RemoteShardSet,

@@ -20,7 +20,7 @@ import pytest
 
 from alexnet_remote.cache import ShardCache
 from alexnet_remote.cacheconfig import CacheConfig
-from alexnet_remote.remotefile import Patience
+from alexnet_remote.tries import Patience
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ShardFact
 
@@ -229,7 +229,7 @@ from pathlib import Path
 from alexnet_shards.manifest import ShardFact
 from alexnet_remote.cache import ShardCache
 from alexnet_remote.cacheconfig import CacheConfig
-from alexnet_remote.remotefile import Patience
+from alexnet_remote.tries import Patience
 directory, url, name, size, sha256 = sys.argv[1:]
 cache = ShardCache(config=CacheConfig(home=Path(directory), max_bytes=600000))
 print("begin", flush=True)

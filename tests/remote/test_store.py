@@ -16,7 +16,7 @@ def url() -> str:
 
 @pytest.mark.parametrize("start", [0, 4])
 def test_bytes_from_a_place_on(url: str, start: int) -> None:
-    head, *pieces = store_answer(url, start)
+    head, *pieces = store_answer(url, start, None)
     assert isinstance(head, Head)
     assert (head.size, head.start) == (10, start)
     assert b"".join(piece for piece in pieces if isinstance(piece, bytes)) == b"0123456789"[start:]
