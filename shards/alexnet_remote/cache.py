@@ -22,16 +22,16 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
+from alexnet_remote.cacheconfig import CacheConfig, own_folder
+from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.remotefile import ShardSink, fetch
+from alexnet_remote.stop import Stop
+from alexnet_remote.tries import RemoteFileError, RemoteFileMissingError
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import replace_file
 from alexnet_shards.locks import LockHeldError, locked, locked_file, same_file
 from alexnet_shards.manifest import ShardFact
 from alexnet_shards.shown import public_address
-from alexnet_remote.cacheconfig import CacheConfig, own_folder
-from alexnet_remote.outcome import LocalTroubleError
-from alexnet_remote.remotefile import ShardSink, fetch
-from alexnet_remote.tries import RemoteFileError, RemoteFileMissingError
-from alexnet_remote.stop import Stop
 
 LOGGER = logging.getLogger(__name__)
 WAIT_FOR_ROOM_SECONDS = 0.05

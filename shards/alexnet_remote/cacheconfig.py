@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from alexnet_remote.tries import Patience
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import own_directory
 from alexnet_shards.native import cache_home
-from alexnet_remote.tries import Patience
 
 GIB = 1 << 30
 MAX_GIB = 1 << 20

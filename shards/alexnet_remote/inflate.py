@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.extras import missing
 
 PIECE_BYTES = 1 << 20  # most bytes of a decompressed piece
 GZIP = b"\x1f\x8b"
@@ -69,7 +70,7 @@ def _unzstd(pieces: Iterable[bytes], where: str) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError as error:
-        raise CompressedError(f"{where}: zstandard is not installed; pip install '.[zstd]' in the checkout") from error
+        raise CompressedError(f"{where}: {missing('zstandard', 'zstd')}") from error
     source, done = _Source(pieces), 0
     try:
         while magic := source.take(4):

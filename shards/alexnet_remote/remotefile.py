@@ -141,7 +141,10 @@ def glob_of(url: str, patience: Patience, stop: Stop) -> list[str]:
 
 
 def answer(url: str, start: int, version: str | None, patience: Patience) -> Iterator[Head | bytes]:
-    """One try at the file at `url`: its head, then its bytes, from `start` on where it still is `version` (None: any), else from 0."""
+    """One try at the file at `url`: its head, then its bytes.
+
+    They begin at `start` where the file still is `version` (None: any), else at 0.
+    """
     if url.startswith(WEB):
         return web_answer(url, start, version, patience.silence_seconds)
     return store_answer(url, start, version)

@@ -5,6 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from alexnet_remote.beside import INDEX_ROW_BYTES, MANIFEST_BYTES, SLACK_BYTES, STATS_BYTES, fetch_beside
+from alexnet_remote.cache import ShardCache
+from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.remotefile import glob_of, size_of
+from alexnet_remote.stop import Stop
+from alexnet_remote.tries import RemoteFileMissingError
 from alexnet_shards.address import WEB, Address
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
 from alexnet_shards.machine import most_open_files
@@ -13,12 +19,6 @@ from alexnet_shards.pattern import expand_ranges
 from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
 from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_shards.shown import public_address
-from alexnet_remote.beside import INDEX_ROW_BYTES, MANIFEST_BYTES, SLACK_BYTES, STATS_BYTES, fetch_beside
-from alexnet_remote.cache import ShardCache
-from alexnet_remote.cacheconfig import CacheConfig
-from alexnet_remote.remotefile import glob_of, size_of
-from alexnet_remote.tries import RemoteFileMissingError
-from alexnet_remote.stop import Stop
 
 SIZE_REQUESTS = 16
 

@@ -8,11 +8,13 @@ from typing import Any
 from alexnet_remote.checksums import Checksums, of_info, of_s3
 from alexnet_remote.outcome import Head, named_errors
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.extras import missing
 from alexnet_shards.shown import public_address
 
 PIECE_BYTES = 8 << 20  # a request each
 S3 = ("s3://", "s3a://")
 GOOGLE = ("gs://", "gcs://")
+LIBRARIES = {**dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")), **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs"))}
 VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "mtime", "created")
 
 
@@ -80,10 +82,18 @@ def filesystem_of(url: str) -> tuple[Any, str]:
             options["anon"] = True
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError) as error:
-        raise AlexnetError(
-            f"{public_address(url)}: {error}; install what reads this address, as s3fs or gcsfs"
-        ) from error
+        raise _unreadable(url, error) from error
     return filesystem, path
+
+
+def _unreadable(url: str, error: Exception) -> AlexnetError:
+    """The error for an address that nothing installed reads."""
+    shown, protocol = public_address(url), url.partition("://")[0]
+    library = LIBRARIES.get(protocol)
+    if library is None or isinstance(error, ValueError):
+        return AlexnetError(f"{shown}: {error}; expected https://, s3://, gs:// or what an installed library reads")
+    why = "" if isinstance(error.__cause__ or error, ModuleNotFoundError) else str(error)
+    return AlexnetError(f"{shown}: {missing(*library, why=why)}")
 
 
 @functools.cache

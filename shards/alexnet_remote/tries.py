@@ -96,7 +96,9 @@ class Tries:
                     f"{shown}: {error}: no such file is so large; check the address"
                 ) from error
             case LocalError():
-                raise LocalTroubleError(f"{shown}: this machine cannot {self.use} it ({error}); {ENVIRONMENT}") from error
+                raise LocalTroubleError(
+                    f"{shown}: this machine cannot {self.use} it ({error}); {ENVIRONMENT}"
+                ) from error
         if progress_bytes >= PROGRESS_BYTES:
             self._since_progress = 0
         wait_seconds = self.patience.first_wait_seconds * 2**self._since_progress

@@ -20,8 +20,6 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from alexnet_shards.address import WEB, Address
-from alexnet_shards.shown import public_address
 from alexnet_remote.checksums import of_headers
 from alexnet_remote.outcome import (
     HIDDEN,
@@ -32,6 +30,8 @@ from alexnet_remote.outcome import (
     TroubleError,
     named_errors,
 )
+from alexnet_shards.address import WEB, Address
+from alexnet_shards.shown import public_address
 
 PIECE_BYTES = 1 << 20
 ERROR_BODY_BYTES = 4096
