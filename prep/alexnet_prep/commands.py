@@ -14,6 +14,7 @@ from alexnet_command.options import Group
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
+from alexnet_prep.options import class_rules, label_place, share
 
 # alexnet_pixels.FILTERS, which would import a decoder.
 FILTERS = ("area", "lanczos", "bicubic", "bilinear")
@@ -121,7 +122,7 @@ def shards(**options: Any) -> None:
         from alexnet_prep.report import account_line, refuse_problems, report_lines, report_table
         from alexnet_prep.share import share_lines
         from alexnet_shards.machine import available_cpus
-    options["share"] = _share(options.pop("part"), options)
+    options["share"] = share(options.pop("part"), options)
     _say_decoder()
     as_json, strict = options.pop("as_json"), options.pop("strict")
     names = {
@@ -134,7 +135,7 @@ def shards(**options: Any) -> None:
     options["workers"] = options["workers"] or available_cpus()
     options["label_order"] = options.pop("labels")
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
-    request = ShardsRequest(recipe=recipe, rules=_class_rules(options), **options)
+    request = ShardsRequest(recipe=recipe, rules=class_rules(options), **options)
     with Progress("shards", "images") as progress:
         reports = make_shards(request, RunProgress(progress))
     if request.share is not None:
@@ -228,7 +229,7 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
 @commands.command(
     examples=[
         "alexnet-prep index --shards 'elsewhere/train-*.tar'",
-        "alexnet-prep index --shards 'elsewhere/train-*.tar' --classes classes.txt",
+        "alexnet-prep index --shards 'elsewhere/train-*.tar' --label json:label --classes classes.txt",
     ]
 )
 @click.option(
@@ -236,16 +237,19 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
 )
 @click.argument("more", metavar="[SHARDS]...", nargs=-1)
 @click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Text file, `WNID words` a label.")
+@click.option("--label", metavar="WHERE", help="Where labels stand: cls, txt or json:FIELD.  [default: cls, numbers]")
+@click.option("--no-labels", is_flag=True, help="Also index samples without a label.")
 @workers_option
 @json_option
 def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
     """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
-        from alexnet_shards.adopt import index_shards, read_classes
+        from alexnet_shards.adopt import LabelRules, index_shards, read_classes
         from alexnet_shards.machine import available_cpus
     facts = read_classes(classes) if classes is not None else None
+    rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
     with Progress("index", "shards") as progress:
-        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress.at, facts)
+        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress.at, rules)
     _result(options["as_json"], found.as_json(), found.lines())
 
 
@@ -270,33 +274,6 @@ def report(directory: Path, as_json: bool) -> None:
     reports = manifest_reports(manifests)
     lines = (line for entry in reports for line in (account_line(entry), *report_lines(entry)))
     _result(as_json, reports, [*report_table(reports), *lines])
-
-
-def _share(part: str | None, options: dict[str, Any]) -> Any:
-    """The share that --part names; a usage error where another option makes no sense beside it."""
-    from alexnet_prep.share import Share
-
-    if part is None:
-        return None
-    if options["finish"] or options["strict"]:
-        raise click.UsageError("--part makes a part; --finish and --strict are for the whole, once all parts are made")
-    try:
-        return Share.parse(part)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--part") from error
-
-
-def _class_rules(options: dict[str, Any]) -> Any:
-    """What the options, which it takes out, say of a folder source's classes."""
-    from alexnet_prep.classes import ClassRules
-    from alexnet_shards.adopt import read_classes
-
-    classes, names = (
-        options.pop("classes"),
-        {"allow_empty": "allow_empty_classes", "allow_missing": "allow_missing_classes"},
-    )
-    allowed = {name: options.pop(option) for name, option in names.items()}
-    return ClassRules(listed=read_classes(classes) if classes else (), **allowed)
 
 
 def _say_decoder() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, check_index, load_index
+from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
 from alexnet_shards.pool import worker_pool
 from alexnet_shards.scan import scan_shard
@@ -63,10 +64,10 @@ def verify(directory: Path, splits: Sequence[str], workers: int, progress: Calla
             progress(done, len(jobs))
     if not bad:  # else the rows that were changed are named already
         bad = [changed for split in splits for changed in _changed_index(directory, split)]
-    return VerifyReport(shards=len(jobs), samples=sum(len(rows) for _, _, rows in jobs), bad=tuple(bad))
+    return VerifyReport(shards=len(jobs), samples=sum(len(rows) for _, _, rows, _ in jobs), bad=tuple(bad))
 
 
-def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexRows]]:
+def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexRows, LabelNumbers]]:
     manifest: Manifest = load_manifest(manifest_path(directory, split))
     rows = load_index(index_path(directory, split))
     if len(rows) != manifest.samples:
@@ -81,8 +82,9 @@ def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexR
             f"{index_path(directory, split)}: names a shard that the manifest does not have; make it again with "
             "alexnet-prep index"
         )
+    labels = CLS if manifest.recipe else LabelNumbers.of(manifest.source, manifest.classes)
     for number, fact in enumerate(manifest.shards):
-        yield directory / fact.name, fact, np.array(rows[order[bounds[number] : bounds[number + 1]]])
+        yield directory / fact.name, fact, np.array(rows[order[bounds[number] : bounds[number + 1]]]), labels
 
 
 def _strays(directory: Path, split: str) -> Iterator[Finding]:
@@ -103,12 +105,12 @@ def _changed_index(directory: Path, split: str) -> Iterator[Finding]:
         yield Finding(shard=index_file.name, key=None, reason=str(error).removeprefix(f"{index_file}: "))
 
 
-def check_shard(path: Path, fact: ShardFact, rows: IndexRows) -> list[Finding]:
-    """Everything that is wrong with one shard, by its manifest entry and its (N,) index rows."""
+def check_shard(path: Path, fact: ShardFact, rows: IndexRows, labels: LabelNumbers = CLS) -> list[Finding]:
+    """Everything that is wrong with one shard, by its manifest entry, its (N,) index rows and where its labels stand."""
     if not os.path.lexists(path):
         return [Finding(shard=fact.name, key=None, reason="the shard is missing")]
     try:
-        scan = scan_shard(path, int(rows["shard"][0]) if len(rows) else 0)
+        scan = scan_shard(path, int(rows["shard"][0]) if len(rows) else 0, labels)
     except FormatError as error:
         return [Finding(shard=fact.name, key=None, reason=str(error).removeprefix(f"{path}: "))]
     bad = [

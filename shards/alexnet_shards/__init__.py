@@ -29,6 +29,7 @@ __all__ = [
     "files",
     "geometry",
     "index",
+    "labels",
     "load_manifest",
     "load_stats",
     "locks",
@@ -43,6 +44,7 @@ __all__ = [
     "scan",
     "shardset",
     "shown",
+    "splits",
     "stats",
     "tar",
 ]

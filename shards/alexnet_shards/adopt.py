@@ -9,6 +9,7 @@ import numpy as np
 
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.index import NO_LABEL, load_index, save_index
+from alexnet_shards.labels import CLS, SOURCE_FIELD, LabelNumbers, LabelPlace, class_numbers
 from alexnet_shards.manifest import (
     BUILD_DIRECTORY,
     ClassFact,
@@ -20,12 +21,31 @@ from alexnet_shards.manifest import (
 )
 from alexnet_shards.parsing import Where, read_bounded
 from alexnet_shards.pattern import expand_patterns
-from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labels, scan_shards
+from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labelled, check_labels, scan_shards
 from alexnet_shards.sets import SetFiles, find_sets, with_siblings
 
 MAX_CLASS_LIST_BYTES = 16 << 20
 
 Counted = Callable[[int, int], None]  # (shards done, shards in all)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRules:
+    """Where the labels stand (None: as numbers in .cls), their classes where a list names them, and whether every sample
+    must have a label."""
+
+    place: LabelPlace | None = None
+    classes: tuple[ClassFact, ...] | None = None
+    are_needed: bool = True
+
+    def numbers(self) -> LabelNumbers:
+        """How a scan reads them."""
+        if self.place is None:
+            return CLS
+        return LabelNumbers(self.place, class_numbers(self.classes or ()), takes_names=True)
+
+
+ANY_LABELS = LabelRules(are_needed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +83,10 @@ class Indexed:
 
 
 def index_shards(
-    patterns: Sequence[str], workers: int, progress: Counted, classes: Sequence[ClassFact] | None = None
+    patterns: Sequence[str],
+    workers: int,
+    progress: Counted,
+    labels: LabelRules = ANY_LABELS,
 ) -> Indexed:
     """Write index and manifest of the shards that `patterns` name, all in one directory; they are one set.
 
@@ -77,12 +100,12 @@ def index_shards(
         names = ", ".join(str(files.directory / files.name) for files in sets[:4])
         raise FormatError(f"{patterns[0]}: names {len(sets)} sets ({names}); index one at a time")
     if own:
-        return _index_again(own[0], workers, progress, classes)
+        return _index_again(own[0], workers, progress, labels.classes)
     name = set_name([Path(path).name for path in paths])
     files = SetFiles(directory=sets[0].directory, name=name, paths=paths)
     chosen = sorted(map(Path, paths), key=lambda path: path.name)
     neighbours = tuple(path.name for path in sorted(with_siblings(files)[1]))
-    indexed = adopt_shards(files, chosen, workers, counted(progress, len(chosen)), classes=classes)
+    indexed = adopt_shards(files, chosen, workers, counted(progress, len(chosen)), labels)
     return replace(indexed, neighbours=neighbours)
 
 
@@ -97,24 +120,29 @@ def adopt_shards(
     paths: Sequence[Path],
     workers: int = 1,
     progress: OnShard | None = None,
-    classes: Sequence[ClassFact] | None = None,
+    labels: LabelRules = ANY_LABELS,
     optional: Collection[Path] = (),
 ) -> Indexed:
     """Scan the shards `paths` and write index and manifest of `files` beside them; `optional` ones that cannot be read
     are left out.
 
-    `classes` None keeps the names of the manifest that is there, or names each class by its label, up to the largest
-    that is used. Raises FormatError where alexnet-prep is at work on the split, for labels beyond the class list, for
-    damaged shards, and where nothing can be written.
+    A class list of None keeps the names of the manifest that is there, or names each class by its label, up to the largest
+    that is used. Raises FormatError where alexnet-prep is at work on the split, for labels beyond the class list, samples
+    without one where each must have one, damaged shards, and where nothing can be written.
     """
     if (files.directory / BUILD_DIRECTORY / files.name).is_dir():
         raise FormatError(
             f"{files.directory}: alexnet-prep shards has not finished {files.name}; start it again, it goes on from there"
         )
     _check_names(paths)
-    scanned = scan_shards(paths, workers, progress, optional)
+    numbers, classes = labels.numbers(), labels.classes
+    scanned = scan_shards(paths, workers, progress, optional, numbers)
+    if labels.are_needed:
+        check_labelled(paths, scanned, numbers)
     check_labels(paths, scanned, None if classes is None else len(classes))
     manifest = Manifest(split=files.name, classes=_class_list(files, scanned, classes), shards=scanned.facts)
+    if numbers.takes_names:
+        manifest = replace(manifest, source={SOURCE_FIELD: str(numbers.place)})
     manifest = write_set(files, manifest, scanned)
     return Indexed(manifest=manifest, passed_over=scanned.passed_over)
 
@@ -140,7 +168,8 @@ def repair_index(files: SetFiles, workers: int = 1, progress: OnShard | None = N
             raise FormatError(
                 f"{path}: {words}, expected {fact.bytes} bytes by {files.manifest.name}; {_remedy(manifest)}"
             )
-    scanned = scan_shards(paths, workers, progress)
+    labels = CLS if manifest.recipe else LabelNumbers.of(manifest.source, manifest.classes)
+    scanned = scan_shards(paths, workers, progress, labels=labels)
     for path, fact, found in zip(paths, manifest.shards, scanned.facts, strict=True):
         if found.sha256 != fact.sha256 or found.samples != fact.samples:
             raise FormatError(

@@ -5,12 +5,14 @@ import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
+from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import LABEL_SUFFIX, ShardFact
 from alexnet_shards.pool import worker_pool
 from alexnet_shards.tar import TRAILING, TarMember, read_member, walk_tar
@@ -20,8 +22,6 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 OTHER_IMAGE_SUFFIXES = (".png", ".webp", ".ppm", ".gif", ".bmp", ".npy")
 PIECE_BYTES = 1 << 20
 MAX_IMAGE_BYTES = 512 << 20
-MAX_LABEL_BYTES = 32
-LARGEST_LABEL = 2**31 - 1
 # Without a class list the largest label makes one, so it must be below this or the number of samples.
 LABELS_OF_ANY_SET = 32_768
 MAX_KINDS = 24
@@ -57,8 +57,8 @@ class Scanned:
     left_out: dict[Path, str]
 
 
-def scan_shard(path: Path, number: int = 0) -> ShardScan:
-    """Read the tar at `path` once; its rows carry shard `number`, and NO_LABEL where a JPEG has no .cls.
+def scan_shard(path: Path, number: int = 0, labels: LabelNumbers = CLS) -> ShardScan:
+    """Read the tar at `path` once; its rows carry shard `number`, and NO_LABEL where a JPEG has no label (no .cls).
 
     A sample is the members of one directory whose names agree up to the first dot, as the webdataset package has it;
     what belongs to no sample is passed over and counted by kind. Raises FormatError, naming the shard and the byte, for
@@ -77,7 +77,7 @@ def scan_shard(path: Path, number: int = 0) -> ShardScan:
             def read_at(offset: int, count: int) -> bytes:
                 return os.pread(descriptor, count, offset)
 
-            digest, samples = _Digest(descriptor, path), _Samples(path, read_at)
+            digest, samples = _Digest(descriptor, path), _Samples(path, read_at, labels)
             for member in walk_tar(read_at, 0, size, str(path)):
                 samples.add(member)
                 digest.advance(member.offset)
@@ -90,7 +90,11 @@ def scan_shard(path: Path, number: int = 0) -> ShardScan:
 
 
 def scan_shards(
-    paths: Sequence[Path], workers: int = 1, progress: OnShard | None = None, optional: Collection[Path] = ()
+    paths: Sequence[Path],
+    workers: int = 1,
+    progress: OnShard | None = None,
+    optional: Collection[Path] = (),
+    labels: LabelNumbers = CLS,
 ) -> Scanned:
     """Scan `paths` with `workers` processes, the shards numbered and the rows ordered as `paths` is.
 
@@ -100,14 +104,14 @@ def scan_shards(
     """
     may_fail = [path in optional for path in paths]
     if workers <= 1 or len(paths) <= 1:
-        return _join(paths, map(_scan_or_reason, paths, may_fail), progress)
+        return _join(paths, map(_scan_or_reason, paths, may_fail, repeat(labels)), progress)
     with worker_pool(workers, len(paths), str(paths[0].parent)) as pool:
-        return _join(paths, pool.map(_scan_or_reason, paths, may_fail), progress)
+        return _join(paths, pool.map(_scan_or_reason, paths, may_fail, repeat(labels, len(paths))), progress)
 
 
-def _scan_or_reason(path: Path, may_fail: bool) -> ShardScan | str:
+def _scan_or_reason(path: Path, may_fail: bool, labels: LabelNumbers) -> ShardScan | str:
     try:
-        return scan_shard(path)
+        return scan_shard(path, labels=labels)
     except FormatError as error:
         if may_fail:
             return str(error)
@@ -128,6 +132,23 @@ def _join(paths: Sequence[Path], scans: Iterable[ShardScan | str], progress: OnS
         if progress is not None:
             progress(scan.fact)
     return Scanned(rows=np.concatenate(rows), facts=tuple(facts), passed_over=passed_over, left_out=left_out)
+
+
+def check_labelled(paths: Sequence[Path], scanned: Scanned, labels: LabelNumbers) -> None:
+    """Raise FormatError, naming shard and key of the first, where samples have no label."""
+    without = np.flatnonzero(scanned.rows["label"] == NO_LABEL)
+    if len(without):
+        row = scanned.rows[without[0]]
+        name = scanned.facts[int(row["shard"])].name
+        path = next(path for path in paths if path.name == name)
+        others = ", ".join(
+            kind for kind in scanned.passed_over if kind in (".cls member", ".json member", ".txt member")
+        )
+        raise FormatError(
+            f"{path}: {member_at(str(path), int(row['offset']))}: no label in {labels.place} ({len(without):,} of "
+            f"{len(scanned.rows):,} samples have none{f'; there are {others}s' if others else ''}); say where labels stand "
+            "with --label cls, txt or json:FIELD, or go on without by --no-labels"
+        )
 
 
 def check_labels(paths: Sequence[Path], scanned: Scanned, num_classes: int | None) -> None:
@@ -167,14 +188,6 @@ def key_and_suffix(name: str) -> tuple[str, str] | None:
     return (directory + slash + stem, dot + suffix.lower()) if stem and dot else None
 
 
-def parse_label(text: bytes) -> int | None:
-    """The label in the content of a .cls member, None where it is no number of 0 to 2^31 - 1."""
-    digits = text.strip()
-    if len(text) > MAX_LABEL_BYTES or not digits.isdigit() or int(digits) > LARGEST_LABEL:
-        return None
-    return int(digits)
-
-
 def _count(passed_over: PassedOver, kind: str, name: str, count: int = 1) -> None:
     kind = kind if kind in passed_over or len(passed_over) < MAX_KINDS else "others"
     before, first = passed_over.get(kind, (0, name))
@@ -205,10 +218,10 @@ class _Digest:
 class _Samples:
     """Pairs the members of one shard to samples, and counts what belongs to none."""
 
-    def __init__(self, path: Path, read_at: ReadAt) -> None:
-        self._path, self._read_at = path, read_at
+    def __init__(self, path: Path, read_at: ReadAt, numbers: LabelNumbers) -> None:
+        self._path, self._read_at, self._numbers = path, read_at, numbers
         self._jpegs: dict[str, tuple[int, int, int]] = {}
-        self._labels: dict[str, int] = {}
+        self._labels: dict[str, int | None] = {}
         self._unusable: set[str] = set()
         self._other: str = ""
         self.passed_over: PassedOver = {}
@@ -225,7 +238,7 @@ class _Samples:
             _count(self.passed_over, "dotfile or name without extension", member.name)
         elif parts[1] in JPEG_SUFFIXES:
             self._add_image(parts[0], member)
-        elif parts[1] == LABEL_SUFFIX:
+        elif parts[1] == self._numbers.place.suffix:
             self._add_label(parts[0], member)
         else:
             dotted = parts[1].endswith((*JPEG_SUFFIXES, LABEL_SUFFIX))
@@ -246,10 +259,11 @@ class _Samples:
             raise FormatError(f"{self._path}: no KEY.jpg in this tar, {found}; expected JPEG samples, make it again")
         lost = next((key for key in self._labels if key not in self._jpegs and key not in self._unusable), None)
         if lost is not None:
-            raise FormatError(f"{self._path}: {lost}{LABEL_SUFFIX} has no {lost}.jpg beside it; make the shard again")
+            raise FormatError(
+                f"{self._path}: {lost}{self._numbers.place.suffix} has no {lost}.jpg beside it; make the shard again"
+            )
         rows = [
-            (number, offset, size, self._labels.get(key, NO_LABEL), crc32)
-            for key, (offset, size, crc32) in self._jpegs.items()
+            (number, offset, size, self._label_of(key), crc32) for key, (offset, size, crc32) in self._jpegs.items()
         ]
         return np.array(rows, INDEX_DTYPE), tuple(self._jpegs)
 
@@ -271,21 +285,24 @@ class _Samples:
             )
 
     def _add_label(self, key: str, member: TarMember) -> None:
-        text = b" " * (MAX_LABEL_BYTES + 1)
-        if member.size <= MAX_LABEL_BYTES:
-            text = read_member(self._read_at, member)
-        label = parse_label(text)
-        if label is None:
-            shown = repr(text.decode("ascii", "backslashreplace"))
-            found = f"of {member.size:,} bytes" if member.size > MAX_LABEL_BYTES else shown
-            raise FormatError(
-                f"{self._where(member)}: the label is {found}; expected a 0-based class number, make the shard again"
-            )
+        label = self._read_label(member)
         if key in self._labels and not (member.link and self._labels[key] == label):
             raise FormatError(
                 f"{self._where(member)}: a second label of key {key}; every key may come once, make the shard again"
             )
         self._labels[key] = label
+
+    def _read_label(self, member: TarMember) -> int | None:
+        if member.size > self._numbers.max_bytes:
+            raise FormatError(
+                f"{self._where(member)}: the label is of {member.size:,} bytes; expected a 0-based class number, make the "
+                "shard again"
+            )
+        return self._numbers.read(read_member(self._read_at, member), self._where(member))
+
+    def _label_of(self, key: str) -> int:
+        label = self._labels.get(key)
+        return NO_LABEL if label is None else label
 
     def _where(self, member: TarMember) -> str:
         return f"{self._path}: byte {member.offset}: {member.name}"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from alexnet_shards.adopt import first_index, repair_index
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import NO_LABEL, IndexRows, check_index, load_index
+from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.locks import locked
 from alexnet_shards.manifest import ClassFact, Manifest, load_manifest
 from alexnet_shards.pattern import expand_patterns
@@ -102,7 +103,8 @@ def _open_set(files: SetFiles) -> ShardSet:
     hash_index = index_facts.st_size <= HASHED_INDEX_BYTES
     shards = choose_shards(files.manifest, files.index, files.paths, sizes, hash_index)
     changed = [facts[fact.name].st_mtime_ns > index_facts.st_mtime_ns for fact in shards.manifest.shards]
-    stale = find_stale(shards.paths, shards.rows, [number for number, newer in enumerate(changed) if newer])
+    labels = CLS if shards.manifest.recipe else LabelNumbers.of(shards.manifest.source, shards.manifest.classes)
+    stale = find_stale(shards.paths, shards.rows, [number for number, newer in enumerate(changed) if newer], labels)
     if stale is None:
         return shards
     if shards.manifest.recipe:
@@ -110,7 +112,7 @@ def _open_set(files: SetFiles) -> ShardSet:
             f"{stale}: the shard is not the one that was indexed; see what is damaged with alexnet-prep verify"
         )
     LOGGER.warning("%s; reading the shards once more; keep what is found with alexnet-prep index", stale)
-    scanned = scan_shards([Path(path) for path in shards.paths])
+    scanned = scan_shards([Path(path) for path in shards.paths], labels=labels)
     manifest = replace(shards.manifest, shards=scanned.facts)
     check_rows(files.index, scanned.rows, manifest)
     return replace(shards, rows=scanned.rows, manifest=manifest, split_fingerprint=manifest.fingerprint())

@@ -9,8 +9,8 @@ import numpy as np
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import NO_LABEL, IndexRows
-from alexnet_shards.manifest import LABEL_SUFFIX
-from alexnet_shards.scan import JPEG_SUFFIXES, MAX_LABEL_BYTES, key_and_suffix, parse_label
+from alexnet_shards.labels import CLS, LabelNumbers
+from alexnet_shards.scan import JPEG_SUFFIXES, key_and_suffix
 from alexnet_shards.tar import BLOCK, TarMember, read_member, walk_tar
 from alexnet_shards.tarheader import REGULAR_TYPES, has_checksum, parse_header
 from alexnet_shards.tarsparse import ReadAt
@@ -20,7 +20,9 @@ SAMPLES_OF_NEWER = 256
 WALKS = 2  # a whole walk over a shard's headers costs some 20 ms, so only so many doubts are settled by one
 
 
-def find_stale(paths: Sequence[str], rows: IndexRows, newer: Sequence[int] = ()) -> str | None:
+def find_stale(
+    paths: Sequence[str], rows: IndexRows, newer: Sequence[int] = (), labels: LabelNumbers = CLS
+) -> str | None:
     """What is wrong with the first sample found that is not in its shard as its row says, None where all agree.
 
     Looks at 64 of the (N,) rows, spread evenly, and at more of the shards `newer`, numbers of shards that were changed
@@ -34,10 +36,10 @@ def find_stale(paths: Sequence[str], rows: IndexRows, newer: Sequence[int] = ())
         by_shard.setdefault(int(rows["shard"][row]), []).append(row)
     walks = 0
     for shard, numbers in by_shard.items():
-        doubt = _doubt(paths[shard], rows, numbers)
+        doubt = _doubt(paths[shard], rows, numbers, labels)
         if doubt and walks < WALKS:
             walks += 1
-            found = _walk(Path(paths[shard]), rows[rows["shard"] == shard])
+            found = _walk(Path(paths[shard]), rows[rows["shard"] == shard], labels)
             if found:
                 return f"{paths[shard]}: {found}"
     return None
@@ -48,7 +50,7 @@ def _spread(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", count: int) -
     return set(numbers[places].tolist())
 
 
-def _doubt(path: str, rows: IndexRows, numbers: Sequence[int]) -> bool:
+def _doubt(path: str, rows: IndexRows, numbers: Sequence[int], place: LabelNumbers) -> bool:
     """Whether one of the rows `numbers` does not find its header, or its label beside it, in the usual place."""
     try:
         with Path(path).open("rb") as file:
@@ -58,12 +60,12 @@ def _doubt(path: str, rows: IndexRows, numbers: Sequence[int]) -> bool:
             def read_at(offset: int, count: int) -> bytes:
                 return os.pread(descriptor, count, offset)
 
-            return any(not _agrees(read_at, end, rows[number]) for number in numbers)
+            return any(not _agrees(read_at, end, rows[number], place) for number in numbers)
     except (OSError, FormatError):
         return True
 
 
-def _agrees(read_at: ReadAt, end: int, row: np.void) -> bool:
+def _agrees(read_at: ReadAt, end: int, row: np.void, place: LabelNumbers) -> bool:
     offset, size, label = int(row["offset"]), int(row["size"]), int(row["label"])
     if offset < BLOCK:
         return False
@@ -80,15 +82,23 @@ def _agrees(read_at: ReadAt, end: int, row: np.void) -> bool:
     if before >= 0 and has_checksum(block := read_at(before, BLOCK)):
         found = parse_header(block, "")
         beside.append(TarMember(found.name, before + BLOCK, found.size, found.type in REGULAR_TYPES))
-    labels = [
-        parse_label(read_member(read_at, member))
-        for member in beside
-        if member.is_file and member.size <= MAX_LABEL_BYTES and key_and_suffix(member.name) == (parts[0], LABEL_SUFFIX)
-    ]
-    return labels == [] if label == NO_LABEL else label in labels
+    wanted = (parts[0], place.place.suffix)
+    labels = [_label(read_at, member, place) for member in beside if key_and_suffix(member.name) == wanted]
+    return all(found == NO_LABEL for found in labels) if label == NO_LABEL else label in labels
 
 
-def _walk(path: Path, rows: IndexRows) -> str | None:
+def _label(read_at: ReadAt, member: TarMember, place: LabelNumbers) -> int | None:
+    """The label in a member, NO_LABEL where it says none, None where it holds no label."""
+    if not member.is_file or member.size > place.max_bytes:
+        return None
+    try:
+        label = place.read(read_member(read_at, member), member.name)
+    except FormatError:
+        return None
+    return NO_LABEL if label is None else label
+
+
+def _walk(path: Path, rows: IndexRows, place: LabelNumbers) -> str | None:
     """What is wrong with a shard's (N,) rows by all of its headers and labels, None where they agree."""
     images, labels = dict[str, tuple[int, int]](), dict[str, int | None]()
     try:
@@ -105,15 +115,15 @@ def _walk(path: Path, rows: IndexRows) -> str | None:
                 if parts[1] in JPEG_SUFFIXES:
                     first = member.extents[0][1:] if member.extents else (member.offset, member.size)
                     images[parts[0]] = (first[0], first[1])
-                elif parts[1] == LABEL_SUFFIX and member.size <= MAX_LABEL_BYTES:
-                    labels[parts[0]] = parse_label(read_member(read_at, member))
+                elif parts[1] == place.place.suffix:
+                    labels[parts[0]] = _label(read_at, member, place)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except FormatError as error:
         return str(error).removeprefix(f"{path}: ")
     found = dict[tuple[int, int], dict[int | None, str]]()  # more than one label where a link shares an image
-    for key, place in images.items():
-        found.setdefault(place, {})[labels.get(key, NO_LABEL)] = key
+    for key, where in images.items():
+        found.setdefault(where, {})[labels.get(key, NO_LABEL)] = key
     return _compare(found, rows)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from alexnet_shards.adopt import index_shards, read_classes
+from alexnet_shards.adopt import LabelRules, index_shards, read_classes
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import load_index
 from alexnet_shards.manifest import BUILD_DIRECTORY, ClassFact, load_manifest
@@ -73,7 +73,8 @@ def test_a_given_class_list(tmp_path: Path, make_shards: Make) -> None:
     assert not (tmp_path / "classes.txt").exists()
 
     def index(facts: Sequence[ClassFact] | None) -> tuple[ClassFact, ...]:
-        return index_shards([f"{tmp_path}/train-*.tar"], 1, lambda done, total: None, facts).manifest.classes
+        rules = LabelRules(classes=None if facts is None else tuple(facts), are_needed=False)
+        return index_shards([f"{tmp_path}/train-*.tar"], 1, lambda done, total: None, rules).manifest.classes
 
     assert index(classes) == classes
     with pytest.raises(FormatError, match=r"train-000\.tar: train0006: the label is 6; the list has 6 classes, 0 to 5"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from alexnet_shards.adopt import Indexed, index_shards, read_classes
+from alexnet_shards.adopt import Indexed, LabelRules, index_shards, read_classes
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import NO_LABEL, load_index, save_index
 from alexnet_shards.manifest import load_manifest, save_manifest
@@ -164,7 +164,7 @@ def test_own_shards_keep_their_classes(tmp_path: Path, make_shards: Make) -> Non
     own(tmp_path)
     (tmp_path / "classes.txt").write_text("".join(f"m{label} x\n" for label in range(7)))
     with pytest.raises(FormatError, match="leave out --classes"):
-        index(pattern, classes=read_classes(tmp_path / "classes.txt"))
+        index(pattern, labels=LabelRules(classes=read_classes(tmp_path / "classes.txt")))
 
 
 def test_the_command_reads_what_it_is_told_and_nothing_beside_it(tmp_path: Path, make_shards: Make) -> None:

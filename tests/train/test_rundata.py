@@ -139,3 +139,50 @@ def test_processes_that_see_other_files_are_told_in_one_line(
     told = [line for line in done.stderr.splitlines() if "have opened different training or validation shards" in line]
     assert len(told) == (seen == "other")
     assert (done.returncode != 0) == (seen == "other")
+
+
+def named(directory: Path, old: str, new: str) -> None:
+    """The shards of a split under another name, without index and manifest."""
+    for path in directory.glob(f"{old}-*.tar"):
+        path.rename(directory / path.name.replace(old, new, 1))
+    for path in directory.glob(f"{old}.*"):
+        path.unlink()
+
+
+def test_validation_goes_by_either_spelling(
+    tmp_path: Path, make_run: Callable[..., str], shard_tools: SimpleNamespace
+) -> None:
+    pattern, said = make_run(tmp_path), list[str]()
+    named(tmp_path, "val", "validation")
+    shard_tools.write_index(tmp_path, "validation")
+    data = open_run_data([pattern], (), None, said.append)
+    assert data.val is not None
+    assert (data.val.num_samples, data.val.manifest.split, said) == (11, "validation", [])
+
+
+def test_validation_beside_a_set_with_a_longer_name(tmp_path: Path, make_run: Callable[..., str]) -> None:
+    make_run(tmp_path)
+    named(tmp_path, "train", "small-train")
+    named(tmp_path, "val", "small-validation")
+    data = open_run_data([f"{tmp_path}/small-train-*.tar"], (), None)
+    assert data.val is not None
+    assert data.val.paths[0].endswith("small-validation-000.tar")
+
+
+def test_both_spellings_are_said(tmp_path: Path, make_run: Callable[..., str], make_shards: Callable[..., str]) -> None:
+    pattern, said = make_run(tmp_path), list[str]()
+    make_shards(tmp_path, (3,), "validation")
+    data = open_run_data([pattern], (), None, said.append)
+    assert data.val is not None
+    assert data.val.manifest.split == "val"
+    assert said == [f"{tmp_path}: validated on val-*.tar; validation-*.tar lies there too, choose it with --val-shards"]
+
+
+def test_a_validation_set_of_another_name_is_not_passed_over(tmp_path: Path, make_run: Callable[..., str]) -> None:
+    pattern, said = make_run(tmp_path), list[str]()
+    named(tmp_path, "val", "valid")
+    assert open_run_data([pattern], (), None, said.append).val is None
+    assert said == [
+        f"no validation set, so errors are of training images alone: {tmp_path} holds no val-*.tar or validation-*.tar "
+        "(beside the training shards lie valid (2 shards)); name others with --val-shards"
+    ]

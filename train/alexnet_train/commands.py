@@ -54,7 +54,9 @@ def commands() -> None:
     help="Training shards: a path, a glob or a range as 'train-{000..999}.tar'.",
 )
 @click.option(
-    "--val-shards", metavar="SHARDS", help="Validation shards.  [default: val-*.tar beside the training shards]"
+    "--val-shards",
+    metavar="SHARDS",
+    help="Validation shards.  [default: val-*.tar or validation-*.tar beside the training shards]",
 )
 @click.option(
     "--stats",

@@ -1,5 +1,6 @@
 """What a run reads: its training and validation shards and the statistics, opened and checked against each other."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import BUILD_DIRECTORY, manifest_path, shards_of, split_of
 from alexnet_shards.shardset import ShardSet, check_stats
 from alexnet_shards.shown import public_address
+from alexnet_shards.splits import counterparts, listed
 from alexnet_shards.stats import Stats, load_stats
 from alexnet_train.classlist import check_validation_classes
 from alexnet_train.distributed import World
@@ -60,28 +62,55 @@ def open_run_data(
 def _val_beside(train: ShardSet, say: Callable[[str], None]) -> ShardSet | None:
     """The validation shards beside the training shards; None, and a line that says why, where there are none.
 
-    None of a store is one that says so: where it cannot be asked, that is an error.
+    They go by the training set's name in either spelling: val or validation beside train. None of a store is one that
+    says so: where it cannot be asked, that is an error.
     """
     begin = "no validation set, so errors are of training images alone"
     directory = train.paths[0].rpartition("/")[0] or "."
-    if "://" not in directory:
-        where = f"{begin}: {directory}"
-        tars, manifest = shards_of(Path(directory), VAL_SPLIT), manifest_path(Path(directory), VAL_SPLIT)
-        if (Path(directory) / BUILD_DIRECTORY / VAL_SPLIT).exists() and not manifest.exists():
-            say(f"{where} holds an unfinished {VAL_SPLIT} split; run alexnet-prep there again to finish it")
+    local = None if "://" in directory else Path(directory)
+    names = counterparts(train.manifest.split, VAL_SPLIT)
+    reasons = []
+    for name in names:
+        if local and (why := _unusable(local, name)):
+            say(f"{begin}: {directory} holds {why}")
             return None
-        if manifest.exists() and not tars:
-            say(f"{where} holds {manifest.name} but none of its shards")
+        try:
+            found = split_beside(train, name)
+        except SplitMissingError as error:
+            reasons.append(str(error))
+            continue
+        if found.num_samples == 0:
+            say(f"{begin}: {public_address(directory)} holds a {name} split without samples")
             return None
-    try:
-        found = split_beside(train, VAL_SPLIT)
-    except SplitMissingError as error:
-        say(f"{begin}: {error}; name others with --val-shards")
-        return None
-    if found.num_samples == 0:
-        say(f"{begin}: {public_address(directory)} holds a {VAL_SPLIT} split without samples")
-        return None
-    return found
+        if local and (others := [other for other in names if other != name and shards_of(local, other)]):
+            say(
+                f"{directory}: validated on {name}-*.tar; {others[0]}-*.tar lies there too, choose it with --val-shards"
+            )
+        return found
+    looked_for = (
+        f"{directory} holds no {' or '.join(f'{name}-*.tar' for name in names)}" if local else "; ".join(reasons)
+    )
+    say(f"{begin}: {looked_for}{_what_lies_there(local, train) if local else ''}; name others with --val-shards")
+    return None
+
+
+def _unusable(directory: Path, name: str) -> str:
+    """Why the split `name` that was begun in a directory cannot serve; "" where nothing speaks against it."""
+    manifest = manifest_path(directory, name)
+    if (directory / BUILD_DIRECTORY / name).exists() and not manifest.exists():
+        return f"an unfinished {name} split; run alexnet-prep there again to finish it"
+    if manifest.exists() and not shards_of(directory, name):
+        return f"{manifest.name} but none of its shards"
+    return ""
+
+
+def _what_lies_there(directory: Path, train: ShardSet) -> str:
+    """The tars beside the training shards, by what they are called and how many there are."""
+    own = {fact.name for fact in train.manifest.shards}
+    tars = (path.name for path in directory.glob("*.tar") if not path.name.startswith("."))
+    found = Counter(split_of(name)[1] for name in tars if name not in own)
+    shown = listed(f"{name} ({count:,} {'shards' if count > 1 else 'shard'})" for name, count in sorted(found.items()))
+    return f" (beside the training shards lie {shown})" if shown else ""
 
 
 def check_processes_agree(data: RunData, world: World) -> None:

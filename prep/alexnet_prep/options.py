@@ -1,0 +1,45 @@
+"""What the options of the commands say, as the objects that the package works with.
+
+What they are made of is imported when it is needed, so that help is printed at once.
+"""
+
+from typing import Any
+
+import click
+
+
+def share(part: str | None, options: dict[str, Any]) -> Any:
+    """The share that --part names; a usage error where another option makes no sense beside it."""
+    from alexnet_prep.share import Share
+
+    if part is None:
+        return None
+    if options["finish"] or options["strict"]:
+        raise click.UsageError("--part makes a part; --finish and --strict are for the whole, once all parts are made")
+    try:
+        return Share.parse(part)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--part") from error
+
+
+def label_place(text: str | None) -> Any:
+    """What --label says; None where it says nothing."""
+    from alexnet_shards.labels import LabelPlace
+
+    try:
+        return LabelPlace.parse(text) if text is not None else None
+    except ValueError as error:
+        raise click.UsageError(f"--label {error}") from error
+
+
+def class_rules(options: dict[str, Any]) -> Any:
+    """What the options, which it takes out, say of a folder source's classes."""
+    from alexnet_prep.classes import ClassRules
+    from alexnet_shards.adopt import read_classes
+
+    classes, names = (
+        options.pop("classes"),
+        {"allow_empty": "allow_empty_classes", "allow_missing": "allow_missing_classes"},
+    )
+    allowed = {name: options.pop(option) for name, option in names.items()}
+    return ClassRules(listed=read_classes(classes) if classes else (), **allowed)
