@@ -1,45 +1,14 @@
 """A failure as its exit status and one line: where, what was found, and what to do."""
 
-import errno
-
 import click
 
 from alexnet_command.printing import OutputGone
 from alexnet_command.signals import INTERRUPTED, Terminated
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, advice_for
 
 STATUS_FAILED = 1
 STATUS_USAGE = 2
 STATUS_INTERRUPTED = 130
-
-# What a user can do about a system's answer; the rest of errno says enough by itself.
-_REMEDIES = {
-    errno.EACCES: "check whose it is and its permissions",
-    errno.EPERM: "check whose it is and its permissions",
-    errno.EROFS: "it is mounted read-only; choose another place",
-    errno.ENOSPC: "free some room, or choose another place, and start again",
-    errno.EDQUOT: "free some room in your quota, or choose another place, and start again",
-    errno.EFBIG: "the file system or a limit (ulimit -f) allows no such size",
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path: a part of it is no directory",
-    errno.EISDIR: "a file is expected here",
-    errno.EEXIST: "choose another name, or remove what is there",
-    errno.ENOTEMPTY: "choose another name, or remove what is there",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "check its links",
-    errno.EMFILE: "allow more open files (ulimit -n), or take fewer workers",
-    errno.ENFILE: "the machine has too many files open; start again later",
-    errno.EAGAIN: "the system allows no more processes or memory; take fewer workers, or start again later",
-    errno.ENOMEM: "take fewer workers or a smaller batch, or more memory",
-    errno.EIO: "the disk or its connection fails; see dmesg, and start again when it is well",
-    errno.ESTALE: "the network file system lost it; mount it again, and start again",
-    errno.ENOLCK: "this file system gives no locks; choose another place",
-    errno.ENETUNREACH: "check the network, and start again",
-    errno.EHOSTUNREACH: "check the network, and start again",
-    errno.ECONNREFUSED: "check the address, and that somebody answers there",
-    errno.ECONNRESET: "check the network, and start again",
-    errno.ETIMEDOUT: "check the network, and start again",
-}
 
 
 class Stop(Exception):
@@ -106,8 +75,8 @@ def _failure_line(error: BaseException) -> str:
 def _system_line(error: OSError) -> str:
     places = [_text(name) for name in (error.filename, error.filename2) if name not in (None, "")]
     what = error.strerror or str(error) or type(error).__name__
-    remedy = _REMEDIES.get(error.errno or 0)
-    return ": ".join([" -> ".join(places), what] if places else [what]) + (f"; {remedy}" if remedy else "")
+    advice = advice_for(error)
+    return ": ".join([" -> ".join(places), what] if places else [what]) + (f"; {advice}" if advice else "")
 
 
 def _text(name: object) -> str:

@@ -50,10 +50,23 @@ WORDS = {
     errno.EISDIR: ("it is a folder", "name a file"),
     errno.ELOOP: ("a link stands there, or links lead in a circle", "remove the link, or name another place"),
     errno.EFBIG: ("the file is larger than allowed", "raise ulimit -f, or name another file system"),
-    errno.EMFILE: ("too many open files", "raise ulimit -n, or take fewer --workers"),
+    errno.EMFILE: ("too many open files", "raise ulimit -n, or take fewer workers"),
     errno.ENFILE: ("too many open files on this machine", "end other programs, then start the same command again"),
-    errno.ENOMEM: ("no memory is left", "end other programs, or take fewer --workers"),
+    errno.ENOMEM: ("no memory is left", "end other programs, or take fewer workers or a smaller batch"),
+    errno.EAGAIN: ("the system allows no more processes or memory", "take fewer workers, or start again later"),
+    errno.ENOTEMPTY: ("the folder is not empty", "choose another name, or remove what is there"),
+    errno.ENOLCK: ("its file system gives no locks", "name another place"),
+    **dict.fromkeys(
+        (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ETIMEDOUT),
+        ("no connection", "check the network, then start the same command again"),
+    ),
+    errno.ECONNREFUSED: ("nobody answers there", "check the address"),
 }
+
+
+def advice_for(error: OSError) -> str:
+    """What to do about a system's answer, "" where its own words must do."""
+    return WORDS.get(error.errno or 0, ("", ""))[1]
 
 
 def file_error(path: Path | str, error: OSError, attempt: str = "written") -> FileError:

@@ -34,8 +34,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 FAILURES = {
     "from alexnet_shards import FormatError\nraise FormatError('here: found a, expected b')": "here: found a, expected b",
     "open('/nowhere/x')": "/nowhere/x: No such file or directory; check the path",
-    "raise OSError(28, 'No space left on device', '/data/x.tar')": "/data/x.tar: No space left on device; free some room",
-    "raise OSError(5, 'Input/output error')": "Input/output error; the disk",
+    "raise OSError(28, 'No space left on device', '/data/x.tar')": "/data/x.tar: No space left on device; free space",
+    "raise OSError(5, 'Input/output error')": "Input/output error; check the disk",
     "import os\nos.rename('/nowhere/a', '/nowhere/b')": "/nowhere/a -> /nowhere/b: No such file",
     "raise MemoryError": "out of memory; take fewer workers",
     "import numpy\nnumpy.zeros(1 << 50)": "out of memory (Unable to allocate",
