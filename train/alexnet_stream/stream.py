@@ -7,11 +7,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import IterableDataset
 
 from alexnet_remote import RemoteShards, Stop
 from alexnet_shards.errors import AlexnetError
@@ -30,6 +31,7 @@ from alexnet_stream.reader import raise_open_files
 __all__ = ["Batch", "Stream", "StreamConfig"]
 
 JOBS_AHEAD = 3
+INSTEAD = "iterate it without workers (num_workers=0), it has threads of its own, or give the DataLoader a ShardDataset"
 CHOICES = {
     "crop": ("random", "centre", "none"),
     "last": ("drop", "keep", "pad"),
@@ -89,8 +91,11 @@ def default_threads() -> int:
     return max(1, available_cpus() // (int(sharing) if sharing.isdigit() and int(sharing) else 1))
 
 
-class Stream:
+class Stream(IterableDataset[Batch]):
     """Batches of a ShardSet, epoch after epoch, with exact resume; a context manager that owns threads and buffers.
+
+    `iter` and `len` are those of an epoch, so that Lightning, torchdata's StatefulDataLoader and a plain loop take it as
+    it is; a DataLoader only with `batch_size=None` and no workers, as it has threads of its own.
 
     To end a run at a signal while a download stalls, have the handler call `stop()`, or request the Stop that was given
     (one may serve several streams): within a second the epoch's iterator raises StoppedError, unless it can go on with
@@ -112,6 +117,7 @@ class Stream:
         """
         self._shards, self._config = shards, config
         self._epoch = self._position = self._run = self._slot = 0
+        self._owner = os.getpid()
         self._meters = Meters()
         if config.pin_memory and not torch.cuda.is_available():
             raise AlexnetError("pin_memory: there is no CUDA device to pin memory for; leave it out")
@@ -166,9 +172,24 @@ class Stream:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in a whole epoch, the same on every rank."""
+        """Batches in a whole epoch, the same on every rank; also `len`."""
         whole, rest = divmod(self._shards.num_samples, self._config.batch_size)
         return whole + (rest > 0 and self._config.last != "drop")
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch()
+
+    def __reduce__(self) -> NoReturn:
+        raise AlexnetError(f"a Stream cannot be pickled; {INSTEAD}")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of `epoch`, as DistributedSampler does; where it is the current one, nothing changes, so that
+        a stream that was resumed goes on."""
+        if epoch != self._epoch:
+            self.load_state_dict({"epoch": epoch, "position": 0})
 
     @property
     def meters(self) -> dict[str, float]:
@@ -197,15 +218,21 @@ class Stream:
         """The rest of the current epoch, on `device`; then the stream stands at the start of the next.
 
         For a CUDA device each batch is copied while the one before is in use. Raises AlexnetError for a bad sample, as
-        the quarantine allows, and for a loader process that has died; StoppedError after `stop`.
+        the quarantine allows, for a loader process that has died, and in any process but the one that made the stream,
+        as a worker of a DataLoader: each would yield every sample. Raises StoppedError after `stop`.
         """
+        if os.getpid() != self._owner:
+            raise AlexnetError(f"this Stream belongs to another process; {INSTEAD}")
+        return self._epoch_on(torch.device(device))
+
+    def _epoch_on(self, device: torch.device) -> Iterator[Batch]:
         self._run += 1
         run, epoch = self._run, self._epoch
         table = self._table(epoch)
         self._prefetch.plan(self._shards.rows["shard"], table.rows, self._position)
         loaded = self._load(table, self._position)
         with closing(loaded):
-            for end, batch in on_device(loaded, torch.device(device), self._meters):
+            for end, batch in on_device(loaded, device, self._meters):
                 self._go_to(epoch, end)
                 yield batch
                 if self._run != run:
