@@ -33,6 +33,8 @@ def test_holds(bounds: Bounds, inside: tuple[float, ...], outside: tuple[float, 
 
 def test_words() -> None:
     assert str(Bounds(low=1, high=65_536)) == "1 to 65536"
+    assert str(Bounds(low=0, high=(1 << 63) - 1)) == "0 to 9223372036854775807"
+    assert str(Bounds(low=0, high=1e30)) == "0 to 1e+30"
     assert str(Bounds(low=0, high=64, above=True)) == "a number above 0, at most 64"
     assert str(Bounds(low=0, high=1, below=True)) == "0, below 1"
     assert str(Bounds(low=1, high=255, odd=True)) == "an odd number, 1 to 255"

@@ -1,5 +1,6 @@
 """The network layer by layer: counts against the paper's, outputs and gradients against a plain re-statement."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -306,3 +307,15 @@ def test_left_out_layers_change_nothing_else() -> None:
     want = 0.5 * functional.relu(model.fc7(0.5 * functional.relu(model.fc6(want))))
     assert torch.equal(model(x), model.fc8(want))
     assert not hasattr(model, "conv4")
+
+
+def test_init_torch_draws_what_torchs_own_layers_draw() -> None:
+    model = seeded(replace(load_recipe("torchvision").model, width=0.125, num_classes=10))
+    torch.manual_seed(0)
+    for name in LAYERS:
+        layer = model.get_submodule(name)
+        drawn = copy.deepcopy(layer)
+        drawn.reset_parameters()  # type: ignore[operator]
+        for key, tensor in layer.state_dict().items():
+            assert torch.equal(tensor, drawn.state_dict()[key]), (name, key)
+            assert tensor.std() > 0

@@ -1,6 +1,7 @@
 """The update rule against the paper's formula by hand and against torch.optim.SGD; the schedule against the log."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -32,12 +33,16 @@ def config(*phases: Phase) -> OptimConfig:
     return OptimConfig(
         learning_rate=0.1,
         momentum=0.9,
+        nesterov=False,
+        rule="paper",
+        clip_norm=0.0,
         weight_decay=0.01,
         decay_biases=False,
         warmup_epochs=0.0,
         plateau_epochs=2,
         plateau_factor=0.1,
         plateau_drops=3,
+        cosine_epochs=0.0,
         phases=phases or (phase(0, 1.0),),
     )
 
@@ -258,3 +263,99 @@ def test_biases_decay_where_they_are_to() -> None:
     torch.testing.assert_close(model.bias, theirs.bias)
     torch.testing.assert_close(model.weight, theirs.weight)
     assert [group["weight_decay"] for group in make_optimizer(model, flat).param_groups] == [0.01, 0.0]
+
+
+@pytest.mark.parametrize("decay_biases", [False, True])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_rule_torch_is_torchs_at_any_rates(nesterov: bool, decay_biases: bool) -> None:
+    """Rates that change at every step, which the two rules take differently."""
+    ours, theirs = net(), net()
+    optimizer = make_optimizer(ours, replace(config(), rule="torch", nesterov=nesterov, decay_biases=decay_biases))
+    groups = [
+        {"params": [p], "name": name, "weight_decay": 0.01 if name.endswith("weight") or decay_biases else 0.0}
+        for name, p in theirs.named_parameters()
+    ]
+    reference = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=nesterov)
+    for step in range(20):
+        rate = 0.1 * (1 + math.cos(step))
+        set_rates(optimizer, {name: rate for name, _ in ours.named_parameters()})
+        for group in reference.param_groups:
+            group["lr"] = rate
+        train(ours, optimizer, 1, seed=step)
+        train(theirs, reference, 1, seed=step)
+    for mine, torchs in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-6, atol=1e-7)
+
+
+def test_nesterov_of_the_papers_rule_is_torchs_at_a_constant_rate() -> None:
+    ours, theirs, plain = net(), net(), net()
+    optimizer = make_optimizer(ours, replace(config(), nesterov=True))
+    groups = [
+        {"params": [p], "weight_decay": 0.01 if name.endswith("weight") else 0.0}
+        for name, p in theirs.named_parameters()
+    ]
+    reference = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+    without = make_optimizer(plain, config())
+    for one in (optimizer, without):
+        set_rates(one, {name: 0.1 for name, _ in ours.named_parameters()})
+    train(ours, optimizer, 20, seed=1)
+    train(theirs, reference, 20, seed=1)
+    train(plain, without, 20, seed=1)
+    for mine, torchs, other in zip(ours.parameters(), theirs.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-5, atol=1e-6)
+        assert (mine - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("norm", [0.05, 1e6])
+def test_clipping_is_torchs_over_what_moves(norm: float) -> None:
+    ours, theirs = net(), net()
+    optimizer = make_optimizer(ours, config())
+    set_rates(optimizer, {"0.weight": 0.1, "0.bias": 0.0, "2.weight": 0.1, "2.bias": 0.1})
+    for model in (ours, theirs):
+        model(torch.randn(5, 4, generator=torch.Generator().manual_seed(3))).square().mean().backward()
+    frozen = ours.get_parameter("0.bias").grad
+    assert frozen is not None
+    before = frozen.clone()
+    optimizer.clip(norm)
+    torch.nn.utils.clip_grad_norm_([p for name, p in theirs.named_parameters() if name != "0.bias"], norm)
+    for mine, torchs in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert mine.grad is not None and torchs.grad is not None
+        assert torch.equal(mine.grad, torchs.grad)
+    assert torch.equal(frozen, before)
+
+
+def test_cosine_is_torchs_step_by_step() -> None:
+    steps_per_epoch, epochs, warmup = 7, 5, 2
+    optim = replace(config(), cosine_epochs=float(epochs), warmup_epochs=float(warmup), plateau_epochs=0)
+    reference = torch.optim.SGD(net().parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, (epochs - warmup) * steps_per_epoch)
+    for step in range(epochs * steps_per_epoch + 3):
+        progress = step / steps_per_epoch
+        (rate,) = rates_at(optim, ["fc8.weight"], step // steps_per_epoch, progress_epochs=progress).values()
+        if step < warmup * steps_per_epoch:
+            assert rate == pytest.approx(0.1 * progress / warmup)
+            continue
+        if step <= epochs * steps_per_epoch:
+            assert rate == pytest.approx(schedule.get_last_lr()[0], rel=1e-9, abs=1e-15)
+            reference.step()
+            schedule.step()
+        else:
+            assert rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cosine_epochs": 3.0}, "cosine_epochs is 3 and optim.plateau_epochs 2"),
+        ({"cosine_epochs": 3.0, "warmup_epochs": 3.0}, "expected more than optim.warmup_epochs, here 3"),
+        (
+            {"cosine_epochs": 3.0, "plateau_epochs": 0, "phases": (phase(0, 1.0), phase(2, 0.1))},
+            "phases change the rates too",
+        ),
+        ({"rule": "adam"}, "optim.rule: 'adam'; expected one of paper, torch"),
+        ({"clip_norm": -1.0}, "optim.clip_norm is -1.0"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(AlexnetError, match=message):
+        replace(config(), **changes)  # type: ignore[arg-type]

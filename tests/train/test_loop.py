@@ -1,5 +1,6 @@
 """Training: learns, writes what it promises, and continues bit for bit from any checkpoint."""
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,6 +105,30 @@ def test_a_run_continued_from_any_checkpoint_ends_the_same(
     with (tmp_path / "stopped" / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "st')
     train(pattern, tmp_path / "stopped", every)
+    assert_equal_ends(tmp_path / "straight", tmp_path / "stopped")
+
+
+ONE_PHASE = "phases=[{after_epochs=0, weights=1.0, biases=2.0, layers={}, colour_noise=true}]"
+
+
+@pytest.mark.parametrize("rule", ["paper", "torch"])
+def test_a_continued_run_with_every_variant_of_the_update_ends_the_same(
+    rule: str, make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    settings = (f"rule={rule}", "nesterov=true", "clip_norm=0.5", "cosine_epochs=3", "decay_biases=true", "init=torch")
+    options = ("checkpoint_every_steps=1", "keep_checkpoints=9", "log_every_steps=1", ONE_PHASE, *settings)
+    train(pattern, tmp_path / "straight", *options)
+    rates = [
+        r["rates"]["fc8.weight"] for r in read_metrics(tmp_path / "straight" / "metrics.jsonl") if r["kind"] == "step"
+    ]
+    top = load_recipe("demo").optim.learning_rate
+    # The rate that the next step will take, of nine.
+    assert rates == pytest.approx([top * (1 + math.cos(math.pi * step / 9)) / 2 for step in range(1, 10)])
+    shutil.copytree(tmp_path / "straight", tmp_path / "stopped")
+    for path in list_checkpoints(tmp_path / "stopped" / "checkpoints")[4:]:
+        path.unlink()
+    train(pattern, tmp_path / "stopped", *options)
     assert_equal_ends(tmp_path / "straight", tmp_path / "stopped")
 
 

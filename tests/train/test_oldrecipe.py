@@ -130,3 +130,11 @@ def test_a_checkpoint_of_before_the_defects_were_keys_goes_on() -> None:
     table = asdict(new)
     del table["optim"]["decay_biases"], table["input"]["flip_once"]
     assert recipe_from_dict(table, "here") == new
+
+
+def test_recipes_without_the_variants_of_the_update_have_the_papers() -> None:
+    table = asdict(load_recipe("released"))
+    for key in ("nesterov", "rule", "clip_norm", "decay_biases", "cosine_epochs"):
+        del table["optim"][key]
+    del table["model"]["init"]
+    assert recipe_from_dict(table, "here") == load_recipe("released")

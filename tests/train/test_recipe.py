@@ -67,6 +67,7 @@ def test_settings(setting: str, section: str, key: str, value: object) -> None:
         ("width=wide", "expected float"),
         ("mean=median", "expected 'image' or 'channel' or 'none'"),
         ("seed=-1", "train.seed is -1"),
+        ("cosine_epochs=50", "optim.phases change the rates too"),
         ("init_std=[1, 2, true]", r"init_std\[2\] is True"),
     ],
 )
@@ -118,3 +119,11 @@ def test_a_saved_recipe_is_plain_toml_and_so_is_a_checkpoints(tmp_path: Path) ->
     table = tomllib.loads((tmp_path / "recipe.toml").read_text())
     assert table["train"]["epochs"] == 2
     assert recipe_from_dict(table, "here") == recipe
+
+
+def test_rates_of_a_cosine_last_as_long_as_the_epochs() -> None:
+    assert load_recipe("cosine", ["epochs=30", "cosine_epochs=30"]).optim.cosine_epochs == 30
+    with pytest.raises(
+        AlexnetError, match=r"^--set epochs=91: train.epochs is 91, but the rates are nothing after .* 90;"
+    ):
+        load_recipe("cosine", ["epochs=91"])

@@ -12,12 +12,16 @@ PHASE = Phase(after_epochs=0, weights=1.0, biases=2.0, layers={}, colour_noise=T
 OPTIM = OptimConfig(
     learning_rate=0.01,
     momentum=0.9,
+    nesterov=False,
+    rule="paper",
+    clip_norm=0.0,
     weight_decay=0.0005,
     decay_biases=False,
     warmup_epochs=0.0,
     plateau_epochs=2,
     plateau_factor=0.1,
     plateau_drops=3,
+    cosine_epochs=0.0,
     phases=(PHASE,),
 )
 

@@ -96,6 +96,28 @@ def test_float16_scales_the_loss_and_leaves_out_updates_that_overflow() -> None:
     assert updater().state_dict()["scaler"] == {}
 
 
+def test_clipped_gradients_have_the_norm_of_the_recipe() -> None:
+    one, other = updater("clip_norm=0.01"), updater()
+    for each in (one, other):
+        each.losses(batch(), 0, each.recipe.input)
+        each.apply()
+    clipped, whole = (
+        torch.nn.utils.get_total_norm([p.grad for p in each.model.parameters() if p.grad is not None])
+        for each in (one, other)
+    )
+    assert clipped.item() == pytest.approx(0.01, rel=1e-3)
+    assert whole > 0.1
+
+
+def test_float16_clips_the_gradients_and_not_their_scaled_values() -> None:
+    one, other = updater("precision=float16", "clip_norm=1e6"), updater("precision=float16")
+    for each in (one, other):
+        each.losses(batch(), 0, each.recipe.input)
+        each.apply()
+    for name, tensor in other.model.state_dict().items():
+        torch.testing.assert_close(one.model.state_dict()[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+
+
 def test_the_network_compiles_as_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced forward and backward, without the minutes that the last stage takes to compile code."""
     traced = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)

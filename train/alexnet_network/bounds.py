@@ -24,10 +24,16 @@ class Bounds:
         return inside and not at_an_end and not (self.odd and value % 2 != 1)
 
     def __str__(self) -> str:
-        low = f"a number above {self.low:g}" if self.above else f"{self.low:g}"
-        high = f"below {self.high:g}" if self.below else f"at most {self.high:g}" if self.above else f"{self.high:g}"
+        low, high = _digits(self.low), _digits(self.high)
+        low = f"a number above {low}" if self.above else low
+        high = f"below {high}" if self.below else f"at most {high}" if self.above else high
         joint = ", " if self.above or self.below else " to "
         return f"{'an odd number, ' if self.odd else ''}{low}{joint}{high}"
+
+
+def _digits(value: float) -> str:
+    """A whole number by all its digits, another one by the first few."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def check_numbers(section: str, config: object, bounds: Mapping[str, Bounds]) -> None:

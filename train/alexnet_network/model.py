@@ -1,5 +1,6 @@
 """AlexNet (paper section 3): five convolutions in two towers and three full layers, with every published variant."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -85,17 +86,31 @@ class AlexNet(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw weights from N(0, init_std), set biases to init_bias, a pair for each layer (paper section 5)."""
+        """Draw weights from N(0, init_std), set biases to init_bias, a pair for each layer (paper section 5).
+
+        Or both as torch.nn's layers draw theirs, where `init` says so.
+        """
         names = (*CONVOLUTIONS[: len(self.config.channels)], *FULL_LAYERS)
         for name, std, bias in zip(names, self.config.init_std, self.config.init_bias, strict=True):
             if name not in self._modules:
                 continue
             layer = self.get_submodule(name)
             for key, parameter in layer.named_parameters():
-                if key == "weight":
+                if self.config.init == "torch":
+                    _draw_as_torch(key, parameter, layer, generator)
+                elif key == "weight":
                     parameter.normal_(0.0, std, generator=generator)
                 else:
                     parameter.fill_(bias)
+
+
+def _draw_as_torch(key: str, parameter: nn.Parameter, layer: nn.Module, generator: torch.Generator | None) -> None:
+    """What reset_parameters of nn.Conv2d and nn.Linear does, number by number."""
+    if key == "weight":
+        nn.init.kaiming_uniform_(parameter, a=math.sqrt(5), generator=generator)
+    else:
+        inputs = layer.get_parameter("weight")[0].numel()
+        nn.init.uniform_(parameter, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
 
 
 class Dropout(nn.Module):

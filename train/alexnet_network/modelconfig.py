@@ -41,6 +41,7 @@ BOUNDS = {
     "dropout": Bounds(low=0, high=1, below=True),
 }
 CHOICES = {
+    "init": ("normal", "torch"),
     "after_conv1": STAGES,
     "after_conv2": STAGES,
     "after_conv5": STAGES,
@@ -56,7 +57,8 @@ class ModelConfig:
     `channels` are of conv1 to conv5, or to conv6 behind the last pool; 0 leaves out one of conv2 to conv6, and what is
     behind it stays. `after_convN` is the order of "relu", "lrn", "same_map_norm" and "pool" behind that convolution.
     `conv1_padding_px` is (top and left, bottom and right). `pool_ceil` lets a last pool window stand over the border.
-    `init_std` and `init_bias` are of all convolutions, then fc6, fc7, fc8. `num_classes` 0: as the shards have.
+    `init_std` and `init_bias` are of all convolutions, then fc6, fc7, fc8, where `init` is "normal"; "torch" draws weights
+    and biases as torch.nn's layers do, within 1 / sqrt(inputs). `num_classes` 0: as the shards have.
     Raises AlexnetError for numbers that are no network.
     """
 
@@ -84,6 +86,7 @@ class ModelConfig:
     same_map_alpha: float
     same_map_beta: float
     same_map_k: float
+    init: str
     init_std: tuple[float, ...]
     init_bias: tuple[float, ...]
     dropout: float

@@ -6,9 +6,10 @@ from typing import Any
 from alexnet_shards.geometry import CROP_PX
 
 # What the network's paddings and pools were before they were keys.
-MODEL_KEYS = {"conv2_padding_px": 2, "conv5_padding_px": 1, "pool_ceil": False}
-OPTIM_KEYS = {"decay_biases": False}
 INPUT_KEYS = {"view_crop_px": CROP_PX, "flip_once": False}  # the test views had one size
+MODEL_KEYS = {"conv2_padding_px": 2, "conv5_padding_px": 1, "pool_ceil": False, "init": "normal"}
+# And the update rule before it had variants.
+OPTIM_KEYS = {"nesterov": False, "rule": "paper", "clip_norm": 0.0, "decay_biases": False, "cosine_epochs": 0.0}
 
 
 def completed(table: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -94,6 +94,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if 0 < self.optim.cosine_epochs < self.train.epochs:
+            raise AlexnetError(
+                f"train.epochs is {self.train.epochs}, but the rates are nothing after optim.cosine_epochs, "
+                f"{self.optim.cosine_epochs:g}; expected the same number"
+            )
         check_map_sides(self.model, self.input.view_crop_px)
         known = layer_names(self.model)
         for phase in self.optim.phases:

@@ -15,7 +15,7 @@ from alexnet_train.recipe import Recipe, recipe_from_dict
 
 LAST_LAYER = "fc8"
 # Of a model's numbers, those that say nothing of what given weights compute.
-FREE_KEYS = ("num_classes", "init_std", "init_bias")
+FREE_KEYS = ("num_classes", "init", "init_std", "init_bias")
 
 
 def start_weights(

@@ -86,7 +86,7 @@ class Stepper:
 
         Raises AlexnetError, in the first process alone, where the loss diverges.
         """
-        if self._recipe.optim.warmup_epochs:
+        if self._recipe.optim.warmup_epochs or self._recipe.optim.cosine_epochs:
             self._set_rates(epoch)
         losses, ranks = self._updater.losses(batch, self.step, self._input_config(epoch))
         # On the CPU a look costs nothing; elsewhere it costs a wait.

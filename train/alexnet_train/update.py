@@ -83,6 +83,9 @@ class Updater:
 
     def apply(self) -> None:
         """Change the weights by the gradients; float16's loss scale leaves out an update whose gradients overflow."""
+        if self.recipe.optim.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            self.optimizer.clip(self.recipe.optim.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
