@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from alexnet_command.options import Group
+from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed, takes_shards
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
@@ -19,11 +19,8 @@ from alexnet_prep.options import class_rules, label_place, share
 # alexnet_pixels.FILTERS, which would import a decoder.
 FILTERS = ("area", "lanczos", "bicubic", "bilinear")
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object to stdout instead of a table."
-)
-workers_option = click.option(
-    "--workers", metavar="N", type=click.IntRange(1, 1024), help="Worker processes.  [default: one a processor]"
+SPLIT = click.option(
+    "--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="The split that is meant."
 )
 
 
@@ -32,16 +29,27 @@ def commands() -> None:
     """Official ImageNet archives to 256x256 shards and their statistics."""
 
 
-@commands.command(examples=["alexnet-prep sample sample", "alexnet-prep sample small --classes 3 --train-per-class 20"])
+@commands.command(
+    examples=["alexnet-prep sample sample", "alexnet-prep sample small --num-classes 3 --train-per-class 20"]
+)
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--edition", type=click.Choice(["2010", "2012"]), default="2010", help="Layout to draw.")
-@click.option("--classes", metavar="N", type=click.IntRange(2, 10), default=10, help="Classes to draw.")
+@click.option(
+    "--num-classes",
+    "--classes",
+    "classes",
+    cls=Renamed,
+    metavar="N",
+    type=click.IntRange(2, 10),
+    default=10,
+    help="Classes to draw.",
+)
 @click.option("--train-per-class", metavar="N", type=click.IntRange(1), default=130, help="Training photos a class.")
 @click.option("--val-per-class", metavar="N", type=click.IntRange(1), default=20, help="Validation photos a class.")
 @click.option("--test-per-class", metavar="N", type=click.IntRange(1), default=5, help="Test photos a class.")
 @click.option("--seed", metavar="N", type=int, default=0, help="Another seed draws other photos.")
-@workers_option
-@json_option
+@WORKERS
+@JSON
 def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) -> None:
     """Draw a small, learnable source in the exact layout of the official archives into DIR."""
     with loading():
@@ -61,11 +69,9 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
         "alexnet-prep shards --source photos --edition folder --split val",
     ],
 )
-@click.option(
-    "--source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder with the official archives."
-)
-@click.option("--out", metavar="DIR", default="shards", type=click.Path(path_type=Path), help="Folder for the shards.")
-@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to make.")
+@click.option("--source", metavar="DIR", required=True, type=PATH, help="Folder with the official archives.")
+@click.option("--out", metavar="DIR", default="shards", type=PATH, help="Folder for the shards.")
+@SPLIT
 @click.option(
     "--edition", type=click.Choice(["auto", "2010", "2012", "folder"]), default="auto", help="Which archives to expect."
 )
@@ -75,7 +81,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     type=click.IntRange(1),
     help="Shards a split.  [default: 1000 for an official training set, else one for every 1,260 images]",
 )
-@workers_option
+@WORKERS
 @click.option("--seed", metavar="N", type=int, default=0, help="Seed of the global shuffle.")
 @click.option(
     "--quality", metavar="N", type=click.IntRange(1, 100), default=95, help="JPEG quality of the 256x256 images."
@@ -95,12 +101,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     default=120.0,
     help="A worker this long at one image hangs.",
 )
-@click.option(
-    "--classes",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="A folder source's classes, `WNID words` a label.",
-)
+@CLASSES
 @click.option("--allow-empty-classes", is_flag=True, help="Keep class folders without images as classes.")
 @click.option("--allow-missing-classes", is_flag=True, help="Go on where a listed class has no folder.")
 @click.option(
@@ -112,7 +113,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @click.option("--finish", is_flag=True, help="Join parts that were made: check them, write index and manifest.")
 @click.option("--strict", is_flag=True, help="Status 1 after the work if anything was dropped, missing or off count.")
 @click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
-@json_option
+@JSON
 def shards(**options: Any) -> None:
     """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
     with loading():
@@ -151,29 +152,35 @@ def shards(**options: Any) -> None:
 
 @commands.command(
     "compute-stats",
-    examples=["alexnet-prep compute-stats", "alexnet-prep compute-stats --shards 'shards/train-*.tar' --workers 2"],
+    examples=[
+        "alexnet-prep compute-stats --shards shards",
+        "alexnet-prep compute-stats --shards 'elsewhere/train-*.tar'",
+    ],
 )
-@click.option(
-    "--shards", "patterns", metavar="SHARDS", multiple=True, help="Training shards.  [default: shards/train-*.tar]"
-)
-@click.argument("more", metavar="[SHARDS]...", nargs=-1)
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="[default: stats.npz beside the shards]")
-@workers_option
-@json_option
-def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | None, **options: Any) -> None:
-    """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly."""
+@takes_shards("Training shards", "shards")
+@click.option("--out", metavar="FILE", type=PATH, help="[default: stats.npz beside the shards]")
+@click.option("--again", is_flag=True, help="Compute them also where they are there already, of these very shards.")
+@WORKERS
+@JSON
+def compute_stats(shards: tuple[str, ...], out: Path | None, again: bool, **options: Any) -> None:
+    """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly; `make stats`."""
     with loading():
         from alexnet_prep import statistics
         from alexnet_prep.report import deviation_line, statistics_facts, statistics_table
+        from alexnet_shards import open_shards
         from alexnet_shards.machine import available_cpus
-    chosen = (*patterns, *more) or ("shards/train-*.tar",)
-    out = out or Path(chosen[0]).parent / "stats.npz"
-    started = time.monotonic()
-    with Progress("statistics", "images") as progress:
-        stats = statistics.compute_stats(chosen, out, options["workers"] or available_cpus(), progress.at)
+    opened = open_shards(shards, split="train")
+    out = out or Path(opened.paths[0]).parent / "stats.npz"
+    seconds, stats = None, None if again else statistics.kept_stats(opened, out)
+    if stats is None:
+        started = time.monotonic()
+        with Progress("statistics", "images") as progress:
+            stats = statistics.compute_stats(opened, out, options["workers"] or available_cpus(), progress.at)
+        seconds = time.monotonic() - started
     rows = statistics.comparison(stats)
-    facts = statistics_facts(stats, out, time.monotonic() - started) | {"published": rows[1:]}
-    _result(options["as_json"], facts, [*statistics_table(rows), deviation_line(stats), f"written: {out}"])
+    facts = statistics_facts(stats, out, seconds) | {"published": rows[1:]}
+    written = "written" if seconds is not None else "of these shards already, kept (--again computes them anew)"
+    _result(options["as_json"], facts, [*statistics_table(rows), deviation_line(stats), f"{out}: {written}"])
 
 
 @commands.command(
@@ -182,33 +189,24 @@ def compute_stats(patterns: tuple[str, ...], more: tuple[str, ...], out: Path | 
         "alexnet-prep verify --shards shards --repair --source /path/to/archives",
     ],
 )
-@click.option(
-    "--shards",
-    "directory",
-    metavar="DIR",
-    default="shards",
-    type=click.Path(path_type=Path),
-    help="Folder of the shards.",
-)
-@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="Split to verify.")
+@takes_shards("Shards", "shards")
+@SPLIT
 @click.option("--repair", is_flag=True, help="Rebuild the bad shards, and only those, from --source.")
-@click.option(
-    "--source", metavar="DIR", type=click.Path(path_type=Path), help="Folder with the archives, for --repair."
-)
-@workers_option
-@json_option
-def verify(directory: Path, split: str, repair: bool, source: Path | None, **options: Any) -> None:
-    """Hash every shard and decode every sample; status 1 and the names of what is wrong where anything is."""
+@click.option("--source", metavar="DIR", type=PATH, help="Folder with the archives, for --repair.")
+@WORKERS
+@JSON
+def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | None, **options: Any) -> None:
+    """Hash every shard and decode every sample of the splits that are named; status 1 where anything is wrong."""
     with loading():
         from alexnet_prep.errors import RunError
         from alexnet_prep.pipeline import make_shards, repair_requests
         from alexnet_prep.progress import RunProgress
         from alexnet_prep.report import verify_table
-        from alexnet_prep.verify import splits_in
+        from alexnet_prep.verify import named_splits
         from alexnet_prep.verify import verify as verify_splits
         from alexnet_shards.machine import available_cpus
     workers = options["workers"] or available_cpus()
-    splits = splits_in(directory) if split == "all" else (split,)
+    directory, splits = named_splits(shards, split)
     with Progress("verify", "shards") as progress:
         report = verify_splits(directory, splits, workers, progress.at)
     if report.bad and repair:
@@ -232,16 +230,13 @@ def verify(directory: Path, split: str, repair: bool, source: Path | None, **opt
         "alexnet-prep index --shards 'elsewhere/train-*.tar' --label json:label --classes classes.txt",
     ]
 )
-@click.option(
-    "--shards", "patterns", metavar="SHARDS", multiple=True, required=True, help="Shards of one directory: one set."
-)
-@click.argument("more", metavar="[SHARDS]...", nargs=-1)
-@click.option("--classes", metavar="FILE", type=click.Path(path_type=Path), help="Text file, `WNID words` a label.")
+@takes_shards("Shards of one directory, which are one set")
+@CLASSES
 @click.option("--label", metavar="WHERE", help="Where labels stand: cls, txt or json:FIELD.  [default: cls, numbers]")
 @click.option("--no-labels", is_flag=True, help="Also index samples without a label.")
-@workers_option
-@json_option
-def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None, **options: Any) -> None:
+@WORKERS
+@JSON
+def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None:
     """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
         from alexnet_shards.adopt import LabelRules, index_shards, read_classes
@@ -249,28 +244,23 @@ def index(patterns: tuple[str, ...], more: tuple[str, ...], classes: Path | None
     facts = read_classes(classes) if classes is not None else None
     rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
     with Progress("index", "shards") as progress:
-        found = index_shards((*patterns, *more), options["workers"] or available_cpus(), progress.at, rules)
+        found = index_shards(shards, options["workers"] or available_cpus(), progress.at, rules)
     _result(options["as_json"], found.as_json(), found.lines())
 
 
 @commands.command(examples=["alexnet-prep report", "alexnet-prep report --shards shards --json"])
-@click.option(
-    "--shards",
-    "directory",
-    metavar="DIR",
-    default="shards",
-    type=click.Path(path_type=Path),
-    help="Folder of the shards.",
-)
-@json_option
-def report(directory: Path, as_json: bool) -> None:
+@takes_shards("Shards", "shards")
+@SPLIT
+@JSON
+def report(shards: tuple[str, ...], split: str, as_json: bool) -> None:
     """Show what became of every source file, from the manifests of finished splits."""
     with loading():
         from alexnet_prep.report import account_line, manifest_reports, report_lines, report_table
-        from alexnet_prep.verify import splits_in
+        from alexnet_prep.verify import named_splits
         from alexnet_shards import load_manifest
         from alexnet_shards.manifest import manifest_path
-    manifests = [load_manifest(manifest_path(directory, split)) for split in splits_in(directory)]
+    directory, splits = named_splits(shards, split)
+    manifests = [load_manifest(manifest_path(directory, name)) for name in splits]
     reports = manifest_reports(manifests)
     lines = (line for entry in reports for line in (account_line(entry), *report_lines(entry)))
     _result(as_json, reports, [*report_table(reports), *lines])

@@ -184,8 +184,11 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     return shown
 
 
-def statistics_facts(stats: Stats, out: Path, seconds: float) -> dict[str, Any]:
-    """The object that `alexnet-prep compute-stats --json` prints, without the published values."""
+def statistics_facts(stats: Stats, out: Path, seconds: float | None) -> dict[str, Any]:
+    """The object that `alexnet-prep compute-stats --json` prints, without the published values.
+
+    `seconds` None: the statistics were there already.
+    """
     return {
         "images": stats.images,
         "rgb_mean": stats.rgb_mean.tolist(),
@@ -194,7 +197,8 @@ def statistics_facts(stats: Stats, out: Path, seconds: float) -> dict[str, Any]:
         "eigenvalues": stats.eigenvalues.tolist(),
         "eigenvectors": stats.eigenvectors.tolist(),
         "out": str(out),
-        "images_per_second": round(stats.images / seconds, 1),
+        "reused": seconds is None,
+        "images_per_second": round(stats.images / seconds, 1) if seconds else 0.0,
     }
 
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
 from alexnet_prep.samples import BadSampleError, decode_sample
-from alexnet_shards.errors import FormatError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import output_path, worded
 from alexnet_shards.index import IndexRows
 from alexnet_shards.pool import worker_pool
 from alexnet_shards.shardset import ShardSet, open_shards
-from alexnet_shards.stats import Stats, save_stats
+from alexnet_shards.stats import Stats, load_stats, save_stats
 
 SAMPLES_A_JOB = 512
 
@@ -47,15 +47,26 @@ PUBLISHED = (
 )
 
 
-def compute_stats(patterns: Sequence[str], out: Path, workers: int, progress: Callable[[int, int], None]) -> Stats:
+def kept_stats(shards: ShardSet, out: Path) -> Stats | None:
+    """The statistics at `out`, where they are whole and of just these shards: there is nothing to compute then."""
+    try:
+        stats = load_stats(out)
+    except AlexnetError:
+        return None
+    return stats if (stats.fingerprint, stats.images) == (shards.fingerprint, shards.num_samples) else None
+
+
+def compute_stats(
+    patterns: ShardSet | Sequence[str], out: Path, workers: int, progress: Callable[[int, int], None]
+) -> Stats:
     """Compute the statistics of the shards that `patterns` name with `workers` processes and save them at `out`.
 
-    `progress(done, total)` counts samples. The result is the same to the last bit for any number of workers. Raises
-    FormatError or PatternError for shards that cannot be used, naming shard and key of a bad sample, and FileError where
-    `out` cannot be written.
+    `patterns` may be an open set; of a folder the training shards are meant. `progress(done, total)` counts samples. The
+    result is the same to the last bit for any number of workers. Raises FormatError or PatternError for shards that cannot
+    be used, naming shard and key of a bad sample, and FileError where `out` cannot be written.
     """
     target = output_path(out)
-    shards = open_shards(patterns)
+    shards = patterns if isinstance(patterns, ShardSet) else open_shards(patterns, split="train")
     if shards.num_samples == 0:
         raise FormatError(f"{shards.paths[0]}: its manifest lists no sample; name shards with images")
     moments = NO_MOMENTS

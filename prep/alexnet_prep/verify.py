@@ -1,5 +1,6 @@
 """Verification: every shard hashed, every sample decoded, and the ones that are not what was written named."""
 
+import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
+from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import worker_pool
 from alexnet_shards.scan import scan_shard
+from alexnet_shards.sets import find_sets
 
 MANIFEST_SUFFIX = ".manifest.json"
 
@@ -39,6 +42,26 @@ class VerifyReport:
     def as_json(self) -> dict[str, Any]:
         """The object that `alexnet-prep verify --json` prints."""
         return {"shards": self.shards, "samples": self.samples, "bad": [vars(entry) for entry in self.bad]}
+
+
+def named_splits(patterns: Sequence[str], split: str) -> tuple[Path, tuple[str, ...]]:
+    """(directory, names of the splits) that a user means by `patterns`: of a folder all or just `split`, of shards theirs.
+
+    Raises PatternError for bad patterns, FormatError where there is no such split, or more than one directory.
+    """
+    if len(patterns) == 1 and not glob.has_magic(patterns[0]) and not patterns[0].endswith(".tar"):
+        directory = Path(patterns[0])
+        return directory, splits_in(directory) if split == "all" else (split,)
+    sets = find_sets(expand_patterns(patterns, None if split == "all" else split))
+    if len({files.directory for files in sets}) > 1:
+        raise FormatError(f"{patterns[0]}: names shards of {len(sets)} sets in several directories; name one directory")
+    directory = sets[0].directory
+    names = {files.name for files in sets} & set(splits_in(directory))
+    if split != "all":
+        names &= {split}
+    if not names:
+        raise FormatError(f"{patterns[0]}: no shards of a split with a manifest; make it with alexnet-prep index")
+    return directory, tuple(sorted(names))
 
 
 def splits_in(directory: Path) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
-"""How every command looks: -h, --version, defaults that are shown, and examples at the end of its help."""
+"""How every command looks: -h, --version, defaults that are shown, examples at the end of its help, and the options that
+mean the same wherever they stand."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -9,6 +12,63 @@ from alexnet_command.pillow import warn_of_two_pillows
 from alexnet_command.signals import working
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True}
+PATH = click.Path(path_type=Path)
+
+Work = Callable[..., Any]
+Decorator = Callable[[Work], Work]
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout instead of text.")
+WORKERS = click.option(
+    "--workers", metavar="N", type=click.IntRange(1, 1024), help="Worker processes.  [default: one a processor]"
+)
+THREADS = click.option(
+    "--threads", metavar="N", type=click.IntRange(0), help="Threads that decode.  [default: a share of the cores]"
+)
+QUARANTINE = click.option(
+    "--quarantine",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Go on without up to N bad samples; one more ends the command.",
+)
+CLASSES = click.option("--classes", metavar="FILE", type=PATH, help="The class list, a line `WNID words` a label.")
+DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
+
+
+def takes_shards(what: str, default: str | None = None) -> Decorator:
+    """--shards and the words after the options as one tuple `shards`: the shell makes many words of unquoted globs.
+
+    `what`: which shards, for the help. `default` None: they must be named.
+    """
+
+    def decorate(work: Work) -> Work:
+        @functools.wraps(work)
+        def call(*, shards: tuple[str, ...], more_shards: tuple[str, ...], **options: Any) -> Any:
+            return work(shards=(*shards, *more_shards) or (default,), **options)
+
+        named = click.option(
+            "--shards",
+            metavar="SHARDS",
+            multiple=True,
+            required=default is None,
+            help=f"{what}: a folder, 'train-*.tar' or 'train-<000..999>.tar'."
+            + (f"  [default: {default}]" if default else ""),
+        )
+        return named(click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")(call))
+
+    return decorate
+
+
+class Renamed(click.Option):
+    """An option whose later spellings are its old names: taken as before, and no more shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The help of the first spelling."""
+        spellings, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = spellings
 
 
 class Command(click.Command):

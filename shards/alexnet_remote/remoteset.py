@@ -14,7 +14,7 @@ from alexnet_shards.address import WEB, Address
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
 from alexnet_shards.machine import most_open_files
 from alexnet_shards.manifest import ShardFact, index_path, load_manifest, manifest_path, shards_of, split_of
-from alexnet_shards.pattern import expand_ranges
+from alexnet_shards.pattern import RANGE, expand_ranges
 from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
 from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_shards.shown import public_address
@@ -68,20 +68,21 @@ class RemoteShardSet(ShardSet):
         return f"{self.paths[shard]}, {member_at(str(copy), offset)}"
 
 
-def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None) -> ShardSet:
+def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None, *, split: str | None = None) -> ShardSet:
     """Open local shards as alexnet_shards.shardset does, or remote ones by URL patterns with the same ranges and globs.
 
+    Of a folder those of `split` are meant: where it is remote, those that SPLIT.manifest.json there lists.
     Of remote shards the manifest and index beside them are fetched; the shards' sizes are compared where the store
     tells them. `cache` None takes CacheConfig.from_environment(). Raises AlexnetError as open_shards does, and as
     alexnet_remote.remotefile says.
     """
     remote = [pattern for pattern in patterns if "://" in pattern]
     if not remote:
-        return open_local_shards(patterns)
+        return open_local_shards(patterns, split=split)
     if len(remote) < len(patterns):
         raise PatternError("local and remote shards in one pattern; name either")
     config = cache or CacheConfig.from_environment()
-    return _open_urls([url for pattern in patterns for url in _expand(pattern, config)], config)
+    return _open_urls([url for pattern in patterns for url in _expand(pattern, config, split)], config)
 
 
 def _open_urls(urls: Sequence[str], config: CacheConfig) -> RemoteShardSet:
@@ -125,15 +126,19 @@ def split_beside(shards: ShardSet, split: str) -> ShardSet:
         raise SplitMissingError(f"{folder} holds no {split}-*.tar")
     place = replace(Address.parse(shards.source.urls[0]), name=manifest_path(Path(), split).name)
     config = shards.source.cache.config
+    return _open_urls(_listed(place, config), config)
+
+
+def _listed(place: Address, config: CacheConfig) -> list[str]:
+    """Addresses of the shards that the manifest at `place` lists; raises SplitMissingError where there is none."""
     try:
         copy = fetch_beside(place, config, MANIFEST_BYTES)
     except RemoteFileMissingError as error:
         raise SplitMissingError(str(error)) from error
     try:
-        names = [fact.name for fact in load_manifest(copy).shards]
+        return [replace(place, name=fact.name).url for fact in load_manifest(copy).shards]
     except FormatError as error:
         raise _of_address(error, copy, place) from error
-    return _open_urls([replace(place, name=name).url for name in names], config)
 
 
 def _of_address(error: FormatError, copy: Path, place: Address) -> FormatError:
@@ -141,9 +146,11 @@ def _of_address(error: FormatError, copy: Path, place: Address) -> FormatError:
     return FormatError(str(error).replace(str(copy), public_address(place.url)))
 
 
-def _expand(pattern: str, config: CacheConfig) -> list[str]:
-    """Addresses of a pattern: ranges anywhere, globs in the name, or in an object store's folders too."""
+def _expand(pattern: str, config: CacheConfig, split: str | None) -> list[str]:
+    """Addresses of a pattern: ranges anywhere, globs in the name, or in an object store's folders too; or a folder."""
     address = Address.parse(pattern)
+    if ".tar" not in address.name and not _is_glob(address) and RANGE.search(address.name) is None:
+        return _in_folder(replace(address, folder=f"{address.folder}/{address.name}".rstrip("/")), split, config)
     try:
         folders = expand_ranges(address.folder)
     except PatternError:
@@ -154,6 +161,18 @@ def _expand(pattern: str, config: CacheConfig) -> list[str]:
         raise PatternError(str(error).replace(address.name, public_address(pattern))) from error
     found = [replace(address, folder=folder, name=name) for folder in folders for name in names]
     return [url for one in found for url in (_glob(one, config) if _is_glob(one) else [one.url])]
+
+
+def _in_folder(folder: Address, split: str | None, config: CacheConfig) -> list[str]:
+    shown = public_address(folder.folder)
+    if split is None:
+        raise PatternError(f"{shown}: a remote folder; name its shards, as {shown}/train-{{000..999}}.tar")
+    try:
+        return _listed(replace(folder, name=manifest_path(Path(), split).name), config)
+    except SplitMissingError as error:
+        raise PatternError(
+            f"{shown}: no {split} shards in this folder ({error}); name them, as {shown}/{split}-{{000..999}}.tar"
+        ) from error
 
 
 def _is_glob(address: Address) -> bool:

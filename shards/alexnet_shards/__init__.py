@@ -42,6 +42,7 @@ __all__ = [
     "pool",
     "processes",
     "scan",
+    "sets",
     "shardset",
     "shown",
     "splits",

@@ -1,4 +1,4 @@
-"""The four ways to name shards: {000..999}, <000..999>, a glob, and many paths."""
+"""The five ways to name shards: a folder, a glob, {000..999}, <000..999>, and many paths."""
 
 import glob
 import math
@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 
 from alexnet_shards.errors import PatternError
+from alexnet_shards.folder import folder_shards, missing_line
 
 # One numeric range in braces or in angle brackets, as the shell writes it.
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|<(\d+)\.\.(\d+)>")
@@ -15,14 +16,14 @@ MAX_SHARDS = 1_000_000
 MAX_DIGITS = 18
 
 
-def expand_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+def expand_patterns(patterns: Sequence[str], split: str | None = None) -> tuple[str, ...]:
     """Expand shard patterns to existing paths, in the order given and ascending within a pattern.
 
-    Each pattern is a path, a glob, or a path with numeric ranges: `train-{000..999}.tar` or `train-<000..999>.tar`.
-    Raises PatternError where a pattern is malformed, names a missing file, or names a file twice, by two spellings or
-    links perhaps.
+    Each pattern is a path, a glob, a path with numeric ranges, `train-{000..999}.tar` or `train-<000..999>.tar`, or a
+    folder: all its shards of `split`, where that is None of the one split that it holds. Raises PatternError where a
+    pattern is malformed, names a missing file, or names a file twice, by two spellings or links perhaps.
     """
-    paths = [path for pattern in patterns for path in _expand_one(pattern)]
+    paths = [path for pattern in patterns for path in _expand_one(pattern, split)]
     if not paths:
         raise PatternError(
             "no shards: the pattern is empty; expected a path, a glob or a range like train-{000..999}.tar"
@@ -40,10 +41,7 @@ def expand_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
         else:
             path_of[place] = path
     if missing:
-        raise PatternError(
-            f"{missing[0]}: no such shard ({len(missing)} of {len(paths)} of {' '.join(patterns[:3])!r} missing); "
-            "make them with alexnet-prep shards, or correct the pattern"
-        )
+        raise PatternError(missing_line(paths, missing, patterns))
     return tuple(paths)
 
 
@@ -56,11 +54,13 @@ def _place(path: str) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
-def _expand_one(pattern: str) -> list[str]:
-    return [path for name in expand_ranges(pattern) for path in _expand_glob(name)]
+def _expand_one(pattern: str, split: str | None) -> list[str]:
+    return [path for name in expand_ranges(pattern) for path in _expand_name(name, split)]
 
 
-def _expand_glob(pattern: str) -> list[str]:
+def _expand_name(pattern: str, split: str | None) -> list[str]:
+    if not pattern.endswith(".tar") and os.path.isdir(pattern):  # noqa: PTH112  as above
+        return folder_shards(pattern, split)
     if not glob.has_magic(pattern) or _place(pattern) is not None:
         return [pattern]
     matches = sorted(glob.glob(pattern))

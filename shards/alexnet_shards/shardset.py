@@ -68,15 +68,17 @@ class ShardSet:
         return f"{path}, {member_at(path, int(entry['offset']))}"
 
 
-def open_shards(patterns: Sequence[str]) -> ShardSet:
+def open_shards(patterns: Sequence[str], *, split: str | None = None) -> ShardSet:
     """Open the shards that `patterns` name (see alexnet_shards.pattern) by the manifest and index beside them.
+
+    Of a folder those of `split` are meant, where that is None those of the one split that it holds.
 
     Costs milliseconds, as no tar is read but a few headers; shards that were made elsewhere get their manifest and index
     first, and a lost index is made again (see alexnet_shards.adopt). No file that is there is written over. Raises
     PatternError where the pattern is bad, FormatError where a shard is missing, of another size than its manifest says,
     of another class list, or its index is damaged or of other content.
     """
-    return join_sets([_open_set(files) for files in find_sets(expand_patterns(patterns))])
+    return join_sets([_open_set(files) for files in find_sets(expand_patterns(patterns, split))])
 
 
 def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from alexnet_command.options import Renamed
 from alexnet_pixels import FILTERS
 from alexnet_prep.commands import FILTERS as OFFERED
 from alexnet_prep.commands import commands
@@ -92,7 +93,7 @@ def test_help_lists_every_command_and_option(prep: Any) -> None:
         assert name in text
         shown = prep(name, "--help").stdout
         for parameter in command.params:
-            for option in parameter.opts:
+            for option in parameter.opts[:1] if isinstance(parameter, Renamed) else parameter.opts:
                 if option.startswith("--"):
                     assert option in shown
 
@@ -130,3 +131,37 @@ def test_the_sample_command(tmp_path: Path, prep: Any) -> None:
     assert facts["members"] == {"train": 6, "val": 3, "test": 3}
     assert "there already" in prep(*words).stdout
     assert "error: " in prep(*words, "--seed", 5, status=1).stderr
+
+
+def test_every_command_takes_a_folder_a_pattern_or_words(small_source: Any, tmp_path: Path, prep: Any) -> None:
+    out = tmp_path / "out"
+    prep("shards", "--source", small_source.directory, "--out", out, "--num-shards", 2)
+    ways = [(out,), (out / "train-*.tar",), (out / "train-<000..001>.tar",), tuple(sorted(out.glob("train-*.tar")))]
+    for way in ways:
+        (report, *more) = json.loads(prep("report", "--shards", *way, "--json").stdout)
+        assert (report["split"], len(more)) == (("test", 2) if way == ways[0] else ("train", 0))
+        assert json.loads(prep("verify", "--split", "train", "--shards", *way, "--json").stdout)["shards"] == 2
+        facts = json.loads(prep("compute-stats", "--shards", *way, "--json").stdout)
+        assert facts["out"] == str(out / "stats.npz")
+        assert facts["reused"] == (way != ways[0])
+    assert "index one" in error_line(prep("index", "--shards", *sorted(out.glob("*.tar")), status=1))
+    assert f"'{out}/train-*.tar'" in error_line(prep("index", "--shards", out, status=1))
+    line = error_line(prep("compute-stats", "--shards", out / "train-<000..999>.tar", status=1))
+    assert f"2 are there: name them '{out}/train-*.tar'" in line
+
+
+def test_statistics_that_are_there_are_kept(small_source: Any, tmp_path: Path, prep: Any) -> None:
+    out = tmp_path / "out"
+    prep("shards", "--source", small_source.directory, "--out", out)
+    words = ("compute-stats", "--shards", out)
+    assert "written" in prep(*words).stdout.splitlines()[-1]
+    whole, made = (out / "stats.npz").read_bytes(), (out / "stats.npz").stat().st_mtime_ns
+    kept = prep(*words)
+    assert "kept (--again computes them anew)" in kept.stdout
+    assert kept.stderr == ""
+    assert (out / "stats.npz").stat().st_mtime_ns == made
+    for damage in (whole[:100], b""):
+        (out / "stats.npz").write_bytes(damage)
+        assert "written" in prep(*words).stdout.splitlines()[-1]
+        assert (out / "stats.npz").read_bytes() == whole
+    assert not json.loads(prep(*words, "--again", "--json").stdout)["reused"]

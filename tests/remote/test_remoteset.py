@@ -108,12 +108,20 @@ def test_the_same_batches_as_from_local_disk(
     assert contents(shards, config) == contents(local, config)
 
 
-def test_four_spellings(bucket: s3fs.S3FileSystem, cache: CacheConfig) -> None:
+def test_five_spellings(bucket: s3fs.S3FileSystem, cache: CacheConfig) -> None:
     whole = open_shards(["s3://data/set/train-<000..005>.tar"], cache)
     assert whole.paths == tuple(f"s3://data/set/train-00{number}.tar" for number in range(6))
     assert open_shards(["s3://data/set/train-*.tar"], cache).paths == whole.paths
     assert open_shards(list(reversed(whole.paths)), cache).paths == whole.paths
     assert open_shards(["s3://data/set/train-<002..003>.tar"], cache).num_samples == 9
+    for folder in ("s3://data/set", "s3://data/set/"):
+        assert open_shards([folder], cache, split="train").paths == whole.paths
+    with pytest.raises(
+        PatternError, match=r"s3://data/set: no val shards in this folder .* name them, as s3://data/set/val-"
+    ):
+        open_shards(["s3://data/set"], cache, split="val")
+    with pytest.raises(PatternError, match=r"name its shards, as s3://data/set/train-\{000\.\.999\}\.tar"):
+        open_shards(["s3://data/set"], cache)
 
 
 def test_local_patterns_are_local(directory: Path) -> None:

@@ -19,12 +19,13 @@ def shards(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_four_spellings(shards: Path) -> None:
+def test_five_spellings(shards: Path) -> None:
     expected = tuple(f"{shards}/train-{number:03d}.tar" for number in range(12))
     assert expand_patterns([f"{shards}/train-{{000..011}}.tar"]) == expected
     assert expand_patterns([f"{shards}/train-<000..011>.tar"]) == expected
     assert expand_patterns([f"{shards}/train-*.tar"]) == expected
     assert expand_patterns(expected) == expected
+    assert expand_patterns([str(shards)]) == expand_patterns([f"{shards}/"], "train") == expected
 
 
 def test_order_given_is_kept(shards: Path) -> None:
@@ -99,8 +100,17 @@ def test_nothing_and_twice(shards: Path) -> None:
 
 
 def test_a_directory_is_no_shard(shards: Path) -> None:
+    (shards / "val-000.tar").mkdir()
     with pytest.raises(PatternError, match="no such shard"):
-        expand_patterns([str(shards)])
+        expand_patterns([f"{shards}/val-000.tar"])
+
+
+def test_a_range_of_folders(shards: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"part{number}").mkdir()
+        (tmp_path / f"part{number}" / "train-000.tar").touch()
+    names = expand_patterns([f"{tmp_path}/part{{0..1}}"], "train")
+    assert names == (f"{tmp_path}/part0/train-000.tar", f"{tmp_path}/part1/train-000.tar")
 
 
 @pytest.mark.parametrize(

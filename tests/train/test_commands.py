@@ -120,12 +120,14 @@ def test_four_spellings_of_the_shards(run: Any, spelling: str, make_run: Callabl
 
 
 def test_words_of_two_expanded_patterns_are_told_apart() -> None:
-    more = ["a/train-001.tar", "b/val-001.tar", "a/train-002.tar"]
-    assert sort_paths("a/train-000.tar", "b/val-000.tar", more) == (
+    words = ["a/train-000.tar", "a/train-001.tar", "b/val-001.tar", "a/train-002.tar"]
+    assert sort_paths(words, "b/val-000.tar") == (
         ("a/train-000.tar", "a/train-001.tar", "a/train-002.tar"),
         ("b/val-000.tar", "b/val-001.tar"),
     )
-    assert sort_paths("a/train-000.tar", None, more[:1]) == (("a/train-000.tar", "a/train-001.tar"), ())
+    assert sort_paths(words[:2], None) == (("a/train-000.tar", "a/train-001.tar"), ())
+    assert sort_paths(["a"], "b") == (("a",), ("b",))
+    assert sort_paths(["a/train-*.tar"], "a/train-*.tar") == (("a/train-*.tar",), ("a/train-*.tar",))
 
 
 def test_mistakes_are_one_line(run: Any, make_run: Callable[..., str], tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Options that several commands share, and the names that options offer: known without torch, so that help comes at once."""
 
 import os
-from pathlib import Path
 
 import click
+
+from alexnet_command.options import PATH
 
 # Names that options offer; their homes (recipe, export, importer) import torch.
 DEFAULT_RECIPE = "released"
@@ -19,14 +20,11 @@ VERIFY_CACHE = click.option(
     callback=lambda context, parameter, value: os.environ.update({"ALEXNET_CACHE_VERIFY": "1"} if value else {}),
     help="Read each cached copy of a remote shard whole before its first use.",
 )
-EXTRA_PATHS = click.argument("more_shards", nargs=-1, metavar="[SHARDS]...")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
 CHECKPOINT = click.option(
     "--checkpoint",
     metavar="FILE",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A file of RUN/checkpoints, or RUN: its best.",
 )
 VIEWS = click.option("--views", type=click.Choice(["1", "10"]), default="10", help="Crops of each image.")

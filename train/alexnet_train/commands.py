@@ -8,15 +8,12 @@ from typing import Any
 
 import click
 
-from alexnet_command.options import Group
+from alexnet_command.options import DEVICE, JSON, PATH, QUARANTINE, THREADS, Group, takes_shards
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.signals import loading
 from alexnet_train.commandoptions import (
-    AS_JSON,
     CHECKPOINT,
     DEFAULT_RECIPE,
-    DEVICE,
-    EXTRA_PATHS,
     FORMATS,
     INPUT_SIDES,
     ORDERS,
@@ -43,16 +40,11 @@ def commands() -> None:
 @commands.command(
     "train",
     examples=[
-        "alexnet-train --shards 'shards/train-*.tar'",
+        "alexnet-train --shards shards",
         "alexnet-train --shards 'shards/train-*.tar' --recipe small --set epochs=5 --out runs/try",
     ],
 )
-@click.option(
-    "--shards",
-    metavar="SHARDS",
-    required=True,
-    help="Training shards: a path, a glob or a range as 'train-{000..999}.tar'.",
-)
+@takes_shards("Training shards")
 @click.option(
     "--val-shards",
     metavar="SHARDS",
@@ -61,16 +53,16 @@ def commands() -> None:
 @click.option(
     "--stats",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Statistics.  [default: stats.npz beside the shards]",
 )
 @click.option("--recipe", metavar="NAME|FILE", default=DEFAULT_RECIPE, help="Recipe name or TOML file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a number of the recipe.")
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Run directory.  [default: runs/RECIPE]")
+@click.option("--out", metavar="DIR", type=PATH, help="Run directory.  [default: runs/RECIPE]")
 @click.option(
     "--init",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Start from the weights of a checkpoint, as alexnet-import writes one; other classes get a new last layer.",
 )
 @click.option("--fresh", is_flag=True, help="Move an earlier run in the run directory aside, and begin anew.")
@@ -91,21 +83,12 @@ def commands() -> None:
     help="Trace N steps by torch's profiler.",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write the metrics as TensorBoard event files.")
-@click.option(
-    "--quarantine",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="Go on without up to N bad samples; one more ends the run.",
-)
-@click.option(
-    "--threads", metavar="N", type=click.IntRange(0), help="Threads that decode.  [default: a share of the cores]"
-)
+@QUARANTINE
+@THREADS
 @click.option("--child-process", is_flag=True, help="Decode in a process of its own, for GPUs that wait for launches.")
 @VERIFY_CACHE
 @DEVICE
-@AS_JSON
-@EXTRA_PATHS
+@JSON
 def train(**options: Any) -> None:
     """Train AlexNet on shards; started again with the same --out, it goes on where it stopped."""
     with loading():
@@ -118,7 +101,7 @@ def train(**options: Any) -> None:
         from alexnet_train.runconfig import LoaderOptions, RunConfig
         from alexnet_train.rundata import sort_paths
     recipe = load_recipe(options["recipe"], options["settings"])
-    shards, val_shards = sort_paths(options["shards"], options["val_shards"], options["more_shards"])
+    shards, val_shards = sort_paths(options["shards"], options["val_shards"])
     options["threads"] = options["threads"] or 0
     with join_world(options["device"]) as world, Progress("train", "steps", quiet=not world.is_main) as progress:
         run = RunConfig(
@@ -144,7 +127,7 @@ def train(**options: Any) -> None:
 @commands.command(
     "eval",
     examples=[
-        "alexnet-eval --checkpoint runs/released/checkpoints/best.pt --shards 'shards/val-*.tar'",
+        "alexnet-eval --checkpoint runs/released --shards shards",
         "alexnet-eval --checkpoint a.pt --checkpoint b.pt --shards 'shards/val-*.tar' --worst 20",
     ],
 )
@@ -154,26 +137,22 @@ def train(**options: Any) -> None:
     metavar="FILE",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A file of RUN/checkpoints, or RUN: its best; several times: their probabilities are averaged.",
 )
-@click.option("--shards", metavar="SHARDS", required=True, help="Shards to evaluate on: a path, a glob or a range.")
+@takes_shards("Shards with labels, of a folder its val-*.tar")
 @VIEWS
 @click.option(
     "--worst", metavar="N", type=click.IntRange(0), default=0, help="List the N classes with the highest error."
 )
+@QUARANTINE
+@THREADS
 @click.option(
-    "--quarantine",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="Go on without up to N bad samples; one more ends the evaluation.",
+    "--batch-size", metavar="N", type=click.IntRange(1), default=100, help="Images at once; no effect on the errors."
 )
-@click.option("--batch-size", metavar="N", type=click.IntRange(1), default=100, help="Images at once.")
 @VERIFY_CACHE
 @DEVICE
-@AS_JSON
-@EXTRA_PATHS
+@JSON
 def evaluate(**options: Any) -> None:
     """Top-1 and top-5 errors, each image once, probabilities averaged over views and checkpoints."""
     with loading():
@@ -183,8 +162,8 @@ def evaluate(**options: Any) -> None:
         from alexnet_train.evaluate import EvalConfig, evaluate, identity, load_classifier, output_orders
         from alexnet_train.results import worst_classes
         from alexnet_train.rundir import chosen_checkpoint
-    patterns = [options["shards"], *options["more_shards"]]
-    shards, checkpoints = open_shards(patterns), [chosen_checkpoint(path) for path in options["checkpoints"]]
+    shards = open_shards(options["shards"], split="val")
+    checkpoints = [chosen_checkpoint(path) for path in options["checkpoints"]]
     with join_world(options["device"]) as world, Progress("evaluate", "images", quiet=not world.is_main) as progress:
         classifiers = [load_classifier(path, world.device) for path in checkpoints]
         for path, order in zip(checkpoints, output_orders(classifiers, shards), strict=True):
@@ -197,11 +176,12 @@ def evaluate(**options: Any) -> None:
             views=int(options["views"]),
             world=world,
             confusions=options["worst"] > 0,
+            threads=options["threads"] or 0,
             **{name: options[name] for name in ("batch_size", "quarantine")},
         )
         result = evaluate(classifiers, shards, how, progress.advance)
     if world.is_main:
-        found = result.as_dict() | identity(checkpoints, patterns, shards)
+        found = result.as_dict() | identity(checkpoints, options["shards"], shards)
         worst = worst_classes(result, shards.classes, options["worst"])
         _result(options, found | ({"worst": worst} if options["worst"] else {}))
 
@@ -209,7 +189,7 @@ def evaluate(**options: Any) -> None:
 @commands.command(
     "predict",
     examples=[
-        "alexnet-predict --checkpoint runs/released/checkpoints/best.pt photo.jpg",
+        "alexnet-predict --checkpoint runs/released photo.jpg",
         "alexnet-predict --checkpoint best.pt --views 1 --top 3 photos/*.jpg --json",
     ],
 )
@@ -217,8 +197,8 @@ def evaluate(**options: Any) -> None:
 @VIEWS
 @click.option("--top", metavar="N", type=click.IntRange(1), default=5, help="Classes to name for each image.")
 @DEVICE
-@AS_JSON
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@JSON
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=PATH)
 def predict(**options: Any) -> None:
     """What a checkpoint sees in each IMAGE; a bad one is a line, the others are seen, and the status is 1."""
     with loading():
@@ -246,13 +226,13 @@ def predict(**options: Any) -> None:
 @commands.command(
     "export",
     examples=[
-        "alexnet-export --checkpoint best.pt --to onnx --out alexnet.onnx --with-input",
+        "alexnet-export --checkpoint runs/released --to onnx --out alexnet.onnx --with-input",
         "alexnet-export --checkpoint best.pt --to safetensors --out alexnet.safetensors",
     ],
 )
 @CHECKPOINT
 @click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
-@click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--out", metavar="FILE", required=True, type=PATH, help="The file to write.")
 @click.option(
     "--with-input",
     metavar="[SIDE]",
@@ -261,7 +241,7 @@ def predict(**options: Any) -> None:
     flag_value=INPUT_SIDES[0],
     help="ONNX that takes uint8 RGB images (N, SIDE, SIDE, 3) to probabilities; SIDE is 256 where silent, or the crop's.",
 )
-@AS_JSON
+@JSON
 def export(**options: Any) -> None:
     """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet, and how it is fed."""
     with loading():
@@ -284,26 +264,22 @@ def export(**options: Any) -> None:
     "--weights",
     metavar="FILE",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A .pth, .caffemodel or .npy file.",
 )
-@click.option(
-    "--shards", metavar="SHARDS", required=True, help="Shards of ILSVRC-2012, whose class order the checkpoint gets."
-)
-@click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The checkpoint to write.")
+@takes_shards("Shards of ILSVRC-2012, whose class order the checkpoint gets")
+@click.option("--out", metavar="FILE", required=True, type=PATH, help="The checkpoint to write.")
 @click.option(
     "--order",
     type=click.Choice(ORDERS),
     help="Of Caffe's weights, where the file does not say: lrn-pool is bvlc_alexnet, pool-lrn is CaffeNet.",
 )
-@AS_JSON
-@EXTRA_PATHS
+@JSON
 def import_(**options: Any) -> None:
     """Write published weights of torchvision's AlexNet, Caffe's bvlc_alexnet or CaffeNet as a checkpoint."""
     with loading():
         from alexnet_train.importer import import_weights
-    shards = (options["shards"], *options["more_shards"])
-    what = (options["kind"], options["weights"], shards, options["out"], options["order"])
+    what = (options["kind"], options["weights"], options["shards"], options["out"], options["order"])
     _result(options, import_weights(*what))
 
 

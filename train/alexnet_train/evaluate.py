@@ -26,13 +26,15 @@ class EvalConfig:
     """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work.
 
     Up to `quarantine` bad samples are left out of the errors and counted; one more, and the evaluation fails.
-    `stop` ends its waits. `confusions` says whether the result has them, in the first process.
+    `threads` decode, 0 a share of the cores. `stop` ends its waits. `confusions` says whether the result has them, in the
+    first process.
     """
 
     views: int
     batch_size: int
     world: World
     quarantine: int = 0
+    threads: int = 0
     stop: Stop | None = None
     confusions: bool = False
 
@@ -79,6 +81,7 @@ def evaluate(
         last="pad",
         pin_memory=world.device.type == "cuda",
         quarantine=config.quarantine,
+        threads=config.threads,
     )
     counts = _Counts(world, confusions=config.confusions)
     with Stream(shards, how, config.stop) as stream:

@@ -63,7 +63,7 @@ def import_weights(
     of ILSVRC-2012 or `out` is `weights`, and FormatError where the file is not that network's, or damaged.
     """
     target = output_path(out, [weights])
-    opened = open_shards(shards)
+    opened = open_shards(shards, split="val")
     classes = opened.classes
     places = output_order(classes, str(shards[0]))
     if kind == "torchvision":

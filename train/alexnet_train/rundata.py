@@ -18,7 +18,7 @@ from alexnet_train.distributed import World
 from alexnet_train.recipe import Recipe
 
 STATS_NAME = "stats.npz"
-VAL_SPLIT = "val"
+TRAIN_SPLIT, VAL_SPLIT = "train", "val"  # what a folder stands for
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,8 +41,8 @@ def open_run_data(
     `say` hears why there is no validation set. Raises AlexnetError where one is missing or damaged, the classes differ,
     labels are private, or the statistics are of other shards.
     """
-    train = open_shards(shards)
-    val = open_shards(val_shards) if val_shards else _val_beside(train, say)
+    train = open_shards(shards, split=TRAIN_SPLIT)
+    val = open_shards(val_shards, split=VAL_SPLIT) if val_shards else _val_beside(train, say)
     stats_path = stats or _stats_beside(train)
     try:
         found = load_stats(stats_path)
@@ -168,13 +168,11 @@ def with_classes(recipe: Recipe, train: ShardSet) -> Recipe:
     return replace(recipe, model=replace(recipe.model, num_classes=given or needed))
 
 
-def sort_paths(
-    shards: str, val_shards: str | None, more_shards: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(training, validation) patterns. The shell expands unquoted braces and globs to many words, of which click gives
-    all but the first as `more_shards`; those of the validation split belong to --val-shards."""
-    if val_shards is None:
-        return (shards, *more_shards), ()
+def sort_paths(shards: Sequence[str], val_shards: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(training, validation) patterns. The shell expands unquoted braces and globs to many words, of which --val-shards
+    gets the first alone; those of the validation split that came to `shards` belong to it."""
+    if val_shards is None or not val_shards.endswith(".tar"):  # a folder is one word in any shell
+        return tuple(shards), () if val_shards is None else (val_shards,)
     val_split = split_of(val_shards)
-    val_paths = tuple(path for path in more_shards if split_of(path) == val_split)
-    return (shards, *(path for path in more_shards if path not in val_paths)), (val_shards, *val_paths)
+    val_paths = [path for path in shards[1:] if path.endswith(".tar") and split_of(path) == val_split]
+    return (*shards[:1], *(path for path in shards[1:] if path not in val_paths)), (val_shards, *val_paths)
