@@ -1,12 +1,18 @@
 """Fixtures every room's tests share: drawn photos, shards and runs of them, Caffe files, a failing web server."""
 
+import contextlib
 import dataclasses
 import fnmatch
 import gzip
 import io
 import os
+import re
+import secrets
+import socket
 import ssl
+import struct
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -373,3 +379,147 @@ def fault_server(tmp_path: Path) -> Iterator[Callable[..., FaultServer]]:
     yield start
     for server in servers:
         server.close()
+
+
+class FaultProxy:
+    """Passes connections on to a server at `port`; requests whose line matches a pattern of `faults` meet theirs first.
+
+    Kinds: a status as text; "reset" and "cut" (the answer's body ends after half of it, or after `after` bytes); "slow"
+    (a fifth of a second between pieces). Each connection carries one request.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target, self.requests, self.faults = port, list[str](), list[Fault]()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def fail(self, lines: str, kind: str, times: int = 1 << 30) -> None:
+        self.faults.append(Fault(lines, kind, times))
+
+    def count(self, lines: str) -> int:
+        return sum(fnmatch.fnmatchcase(line, lines) for line in self.requests)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=(self._socket.accept()[0],), daemon=True).start()
+
+    def _answer(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError), client:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                if not (piece := client.recv(65536)):
+                    return
+                head += piece
+            line, _, rest = head.partition(b"\r\n")
+            text = line.decode().rpartition(" ")[0]
+            self.requests.append(text)
+            fault = next((f for f in self.faults if fnmatch.fnmatchcase(text, f.names) and f.times > 0), Fault("", ""))
+            fault.times -= 1
+            if fault.kind.isdigit():
+                body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+                client.sendall(f"HTTP/1.1 {fault.kind} No\r\nContent-Length: {len(body)}\r\n".encode())
+                client.sendall(b"Content-Type: application/xml\r\nConnection: close\r\n\r\n" + body)
+                return
+            with socket.create_connection(("127.0.0.1", self._target)) as server:
+                server.sendall(line + b"\r\nConnection: close\r\n" + re.sub(rb"(?i)connection:[^\r]*\r\n", b"", rest))
+                threading.Thread(target=self._pass_on, args=(client, server), daemon=True).start()
+                self._pass_back(client, server, fault.kind)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := client.recv(65536):
+                server.sendall(piece)
+
+    def _pass_back(self, client: socket.socket, server: socket.socket, kind: str) -> None:
+        sent, limit = 0, 1 << 60
+        while piece := server.recv(65536):
+            if kind in ("cut", "reset") and sent == 0 and (found := re.search(rb"(?i)content-length: (\d+)", piece)):
+                limit = piece.index(b"\r\n\r\n") + 4 + int(found[1]) // 2
+            client.sendall(piece[: limit - sent])
+            sent += len(piece)
+            if sent >= limit:
+                if kind == "reset":
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.shutdown(socket.SHUT_RD if kind == "reset" else socket.SHUT_RDWR)  # or its other thread holds it
+                return
+            if kind == "slow":
+                time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """A bucket of its own on an S3 server, through a proxy that fails on purpose; the environment names both."""
+
+    files: Any
+    bucket: str
+    proxy: FaultProxy
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}"
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """The port of a server that speaks S3's protocol (moto), on localhost."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    try:
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise TimeoutError(port)
+            time.sleep(0.05)
+        yield port
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
+    """An empty bucket."""
+    import s3fs
+
+    proxy = FaultProxy(s3_port)
+    settings = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**settings, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = S3Store(s3fs.S3FileSystem(use_listings_cache=False), f"bucket-{secrets.token_hex(6)}", proxy)
+    store.files.mkdir(store.bucket)
+    yield store
+    s3fs.S3FileSystem.clear_instance_cache()
+    proxy.close()
+
+
+@pytest.fixture
+def plain_server() -> Iterator[Callable[[Path], FaultProxy]]:
+    """Start `python -m http.server`, which knows no ranges, in a folder, behind a proxy that fails on purpose."""
+    with contextlib.ExitStack() as stack:
+
+        def start(folder: Path) -> FaultProxy:
+            program = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+            server = stack.enter_context(
+                subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            )
+            stack.callback(server.kill)
+            assert server.stdout is not None
+            found = re.search(rb"port (\d+)", server.stdout.readline())
+            assert found is not None
+            proxy = FaultProxy(int(found[1]))
+            stack.callback(proxy.close)
+            return proxy
+
+        yield start

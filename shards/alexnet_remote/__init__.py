@@ -2,11 +2,12 @@
 
 shards = open_shards(["s3://bucket/set/train-*.tar"])  # local patterns too; the set's manifest and index are fetched
 path = file_beside(shards, "stats.npz")  # a small file beside them, or the copy of one
+with open_forward("https://host/archive.tar.gz") as file: ...  # file.read_at(offset, size), in rising order
 """
 
 from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.forward import BackwardError, ForwardFile, open_forward
 from alexnet_remote.outcome import LocalTroubleError
-from alexnet_remote.remotefile import RemoteFileError, RemoteFileMissingError
 from alexnet_remote.remoteset import (
     RemoteShards,
     RemoteShardSet,
@@ -16,12 +17,16 @@ from alexnet_remote.remoteset import (
     split_beside,
 )
 from alexnet_remote.stop import POLL_SECONDS, Stop, StoppedError
+from alexnet_remote.tries import Patience, RemoteFileError, RemoteFileMissingError
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
     "POLL_SECONDS",
+    "BackwardError",
     "CacheConfig",
+    "ForwardFile",
     "LocalTroubleError",
+    "Patience",
     "RemoteFileError",
     "RemoteFileMissingError",
     "RemoteShardSet",
@@ -30,6 +35,7 @@ __all__ = [
     "Stop",
     "StoppedError",
     "file_beside",
+    "open_forward",
     "open_shards",
     "split_beside",
 ]

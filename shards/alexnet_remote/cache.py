@@ -24,8 +24,9 @@ from typing import BinaryIO
 
 from alexnet_remote.cacheconfig import CacheConfig, own_folder
 from alexnet_remote.outcome import LocalTroubleError
-from alexnet_remote.remotefile import RemoteFileError, RemoteFileMissingError, ShardSink, fetch
+from alexnet_remote.remotefile import ShardSink, fetch
 from alexnet_remote.stop import Stop
+from alexnet_remote.tries import RemoteFileError, RemoteFileMissingError
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import replace_file
 from alexnet_shards.locks import LockHeldError, locked, locked_file, same_file

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from alexnet_remote.remotefile import Patience
+from alexnet_remote.tries import Patience
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import own_directory
 from alexnet_shards.native import cache_home

@@ -9,6 +9,7 @@ from importlib import import_module
 from urllib.error import URLError
 from zlib import error as ZlibError
 
+from alexnet_remote.checksums import Checksums
 from alexnet_shards.errors import FileError
 from alexnet_shards.shown import public_address
 
@@ -64,13 +65,15 @@ class TroubleError(TransportError):
 class Head:
     """What an answer says of itself: bytes of the whole file if known, where its bytes begin, its version and kind.
 
-    `version` is "" where a broken answer cannot be gone on with.
+    `version` is "" where a broken answer cannot be gone on with; `checksums` are of the whole file, where the store keeps
+    any.
     """
 
     size: int | None
     start: int
     version: str
     kind: str = ""
+    checksums: Checksums = ()
 
 
 @contextmanager

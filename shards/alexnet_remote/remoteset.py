@@ -8,8 +8,9 @@ from pathlib import Path
 from alexnet_remote.beside import INDEX_ROW_BYTES, MANIFEST_BYTES, SLACK_BYTES, STATS_BYTES, fetch_beside
 from alexnet_remote.cache import ShardCache
 from alexnet_remote.cacheconfig import CacheConfig
-from alexnet_remote.remotefile import RemoteFileMissingError, glob_of, size_of
+from alexnet_remote.remotefile import glob_of, size_of
 from alexnet_remote.stop import Stop
+from alexnet_remote.tries import RemoteFileMissingError
 from alexnet_shards.address import WEB, Address
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
 from alexnet_shards.machine import most_open_files

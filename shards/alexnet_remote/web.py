@@ -20,6 +20,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from alexnet_remote.checksums import of_headers
 from alexnet_remote.outcome import (
     HIDDEN,
     DeniedError,
@@ -42,12 +43,15 @@ MISSING, DENIED = (404, 410), (401, 403, 407)
 STORE_HEADERS = ("x-amz-", "x-goog-", "x-guploader", "x-ms-")
 
 
-def web_answer(url: str, start: int, version: str, timeout_seconds: float) -> Iterator[Head | bytes]:
+def web_answer(url: str, start: int, version: str | None, timeout_seconds: float) -> Iterator[Head | bytes]:
     """The head of the file at `url`, then its bytes: from `start` on if it is still `version`, else from 0.
 
+    `version` None is any; where it is "" the file is sent from 0.
     `timeout_seconds` is for a connection and for each wait for bytes. Raises the outcomes.
     """
-    headers = {"Range": f"bytes={start}-", "If-Range": version} if start and version else {}
+    headers = {"Range": f"bytes={start}-"} if start and version != "" else {}
+    if headers and version:
+        headers["If-Range"] = version
     with closing(_request(url, "GET", headers, timeout_seconds)) as response:
         head = _head_of(response)
         if response.status == 206 and head.start != start:
@@ -125,13 +129,14 @@ def _head_of(response: http.client.HTTPResponse) -> Head:
         if match is None:
             raise TroubleError(f"206 with Content-Range {headers.get('Content-Range')!r}")
         start, size = int(match[1]), _number(match[2])
-    tag = headers.get("ETag", "")
+    tag, lowered = headers.get("ETag", ""), {name.lower(): value for name, value in headers.items()}
     version = "" if tag.startswith("W/") else tag or headers.get("Last-Modified", "")
     return Head(
         size=None if encoded else size,
         start=start,
         version="" if encoded else version,
         kind=headers.get_content_type() if "Content-Type" in headers else "",
+        checksums=() if encoded else of_headers(lowered, response.status == 200),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_remote.beside import fetch_beside
 from alexnet_remote.cacheconfig import CacheConfig
-from alexnet_remote.remotefile import Patience, RemoteFileTroubleError
+from alexnet_remote.tries import Patience, RemoteFileTroubleError
 from alexnet_shards.address import Address
 from alexnet_shards.errors import FileError
 

@@ -14,18 +14,9 @@ import numpy as np
 import pytest
 
 from alexnet_remote.outcome import LocalTroubleError
-from alexnet_remote.remotefile import (
-    Patience,
-    RemoteFileDeniedError,
-    RemoteFileMissingError,
-    RemoteFileTroubleError,
-    ShardSink,
-    Sink,
-    fetch,
-    glob_of,
-    size_of,
-)
+from alexnet_remote.remotefile import ShardSink, Sink, fetch, glob_of, size_of
 from alexnet_remote.stop import Stop, StoppedError
+from alexnet_remote.tries import Patience, RemoteFileDeniedError, RemoteFileMissingError, RemoteFileTroubleError
 from alexnet_shards.errors import AlexnetError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

@@ -14,8 +14,8 @@ import pytest
 import s3fs
 
 from alexnet_remote.cacheconfig import CacheConfig
-from alexnet_remote.remotefile import Patience
 from alexnet_remote.remoteset import RemoteShardSet, open_shards
+from alexnet_remote.tries import Patience
 from alexnet_shards.errors import AlexnetError, PatternError
 from alexnet_shards.shardset import ShardSet
 from alexnet_shards.shardset import open_shards as open_local_shards

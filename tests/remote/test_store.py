@@ -1,5 +1,7 @@
 """Files of whatever fsspec reads, by the memory that it offers as a store."""
 
+import sys
+
 import fsspec
 import pytest
 
@@ -16,7 +18,7 @@ def url() -> str:
 
 @pytest.mark.parametrize("start", [0, 4])
 def test_bytes_from_a_place_on(url: str, start: int) -> None:
-    head, *pieces = store_answer(url, start)
+    head, *pieces = store_answer(url, start, None)
     assert isinstance(head, Head)
     assert (head.size, head.start) == (10, start)
     assert b"".join(piece for piece in pieces if isinstance(piece, bytes)) == b"0123456789"[start:]
@@ -30,5 +32,13 @@ def test_sizes_and_globs(url: str) -> None:
 
 
 def test_a_protocol_that_is_not_installed() -> None:
-    with pytest.raises(AlexnetError, match="^nothing://x/a.tar: .*; install what reads this address"):
+    with pytest.raises(AlexnetError, match=r"^nothing://x/a\.tar: .*; expected https://, s3://, gs:// or what an"):
         store_size("nothing://x/a.tar")
+
+
+@pytest.mark.parametrize(("url", "library", "extra"), [("s3://b/a", "s3fs", "s3"), ("gs://b/a", "gcsfs", "gcs")])
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, url: str, library: str, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, url.partition(":")[0], raising=False)
+    with pytest.raises(AlexnetError, match=rf"^{url}: {library} is not installed; pip install '\.\[{extra}\]'"):
+        store_size(url)

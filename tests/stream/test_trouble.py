@@ -18,9 +18,9 @@ import pytest
 
 from alexnet_remote.cacheconfig import CacheConfig
 from alexnet_remote.outcome import LocalTroubleError
-from alexnet_remote.remotefile import Patience, RemoteFileDeniedError, RemoteFileTroubleError
 from alexnet_remote.remoteset import RemoteShardSet, file_beside, open_shards
 from alexnet_remote.stop import Stop, StoppedError
+from alexnet_remote.tries import Patience, RemoteFileDeniedError, RemoteFileTroubleError
 from alexnet_shards.errors import AlexnetError, FileError
 from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_stream.stream import Stream, StreamConfig
