@@ -38,6 +38,9 @@ def test_a_run_is_moved_whole_and_strangers_stay(tmp_path: Path) -> None:
         "checkpoints/best.pt",
         "metrics.jsonl",
         "tensorboard/events.out.tfevents.1",
+        "epochs.csv",
+        "wandb-id.txt",
+        "wandb/offline-run-1/run.wandb",
     ]
     for turn in (1, 2):
         for name in [*files, "notes.txt"]:

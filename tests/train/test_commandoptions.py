@@ -7,6 +7,7 @@ from alexnet_train import commandoptions
 from alexnet_train.export import FORMATS
 from alexnet_train.importer import ORDERS, SOURCES
 from alexnet_train.recipe import DEFAULT_RECIPE
+from alexnet_train.trackers import TRACKERS
 
 
 def test_what_is_offered_exists() -> None:
@@ -14,8 +15,14 @@ def test_what_is_offered_exists() -> None:
     assert set(commandoptions.FORMATS) == set(FORMATS)
     assert set(commandoptions.SOURCES) == set(SOURCES)
     assert set(commandoptions.ORDERS) == set(ORDERS)
+    assert set(commandoptions.TRACKERS) == set(TRACKERS)
 
 
 def test_no_torch() -> None:
     code = "import alexnet_train.commands, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_each_tracker_once() -> None:
+    assert commandoptions.chosen_trackers({"trackers": ("csv", "csv"), "tensorboard": True}) == ("csv", "tensorboard")
+    assert commandoptions.chosen_trackers({"trackers": (), "tensorboard": False}) == ()

@@ -64,7 +64,7 @@ def test_fresh_touches_nothing_before_all_is_checked(
     before = listing(tmp_path)
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(AlexnetError, match="tensorboardX is not installed"):
-        train(replace(run, fresh=True, tensorboard=True))
+        train(replace(run, fresh=True, trackers=["csv", "tensorboard"]))
     with pytest.raises(AlexnetError, match="fewer|less than one batch"):
         train(replace(run, fresh=True, recipe=load_recipe("demo", (*SMALL, "batch_size=500"))))
     assert listing(tmp_path) == before

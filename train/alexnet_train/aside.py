@@ -17,6 +17,10 @@ RUN_FILES = (
     "bad-batch-*.pt",
     "trace-*-steps.json.gz",
     "tensorboard/events.out.tfevents.*",
+    "steps.csv",
+    "epochs.csv",
+    "wandb-id.txt",
+    "wandb",
 )
 
 

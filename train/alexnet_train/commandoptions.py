@@ -1,10 +1,12 @@
 """Options that several commands share, and the names that options offer: known without torch, so that help comes at once."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from alexnet_command.options import PATH
+from alexnet_command.options import PATH, Group
 
 # Names that options offer; their homes (recipe, export, importer) import torch.
 DEFAULT_RECIPE = "released"
@@ -12,6 +14,7 @@ FORMATS = ("onnx", "safetensors", "torchvision")
 INPUT_SIDES = ("256", "224", "227")
 SOURCES = ("caffe", "torchvision")
 ORDERS = ("lrn-pool", "pool-lrn")
+TRACKERS = ("csv", "tensorboard", "wandb")
 
 VERIFY_CACHE = click.option(
     "--verify-cache",
@@ -28,3 +31,25 @@ CHECKPOINT = click.option(
     help="A file of RUN/checkpoints, or RUN: its best.",
 )
 VIEWS = click.option("--views", type=click.Choice(["1", "10"]), default="10", help="Crops of each image.")
+TRACK = click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    type=click.Choice(TRACKERS),
+    help="Where the metrics go too: CSV files, TensorBoard, Weights & Biases.",
+)
+TENSORBOARD = click.option("--tensorboard", is_flag=True, help="The same as --track tensorboard.")
+
+
+def chosen_trackers(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names that --track and --tensorboard say, each once."""
+    return tuple(dict.fromkeys([*options["trackers"], *(["tensorboard"] if options["tensorboard"] else [])]))
+
+
+class TrainGroup(Group):
+    """Train where no command is named: `torchrun -m alexnet_train.cli --shards …` trains."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `train` in front of options that are not this group's own."""
+        named = args and (args[0] in self.commands or args[0] in ("-h", "--help", "--version"))
+        return super().parse_args(ctx, args if named else ["train", *args])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from alexnet_command.options import DEVICE, JSON, PATH, QUARANTINE, THREADS, Group, takes_shards
+from alexnet_command.options import DEVICE, JSON, PATH, QUARANTINE, THREADS, takes_shards
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.signals import loading
 from alexnet_train.commandoptions import (
@@ -18,18 +18,13 @@ from alexnet_train.commandoptions import (
     INPUT_SIDES,
     ORDERS,
     SOURCES,
+    TENSORBOARD,
+    TRACK,
     VERIFY_CACHE,
     VIEWS,
+    TrainGroup,
+    chosen_trackers,
 )
-
-
-class TrainGroup(Group):
-    """Train where no command is named: `torchrun -m alexnet_train.cli --shards …` trains."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `train` in front of options that are not this group's own."""
-        named = args and (args[0] in self.commands or args[0] in ("-h", "--help", "--version"))
-        return super().parse_args(ctx, args if named else ["train", *args])
 
 
 @click.group(cls=TrainGroup)
@@ -82,7 +77,8 @@ def commands() -> None:
     default=0,
     help="Trace N steps by torch's profiler.",
 )
-@click.option("--tensorboard", is_flag=True, help="Also write the metrics as TensorBoard event files.")
+@TRACK
+@TENSORBOARD
 @QUARANTINE
 @THREADS
 @click.option("--child-process", is_flag=True, help="Decode in a process of its own, for GPUs that wait for launches.")
@@ -112,7 +108,8 @@ def train(**options: Any) -> None:
             out_dir=options["out"] or Path("runs") / recipe.name,
             world=world,
             loader=LoaderOptions(**{name: options[name] for name in ("quarantine", "threads", "child_process")}),
-            **{name: options[name] for name in ("init", "fresh", "tensorboard", "profile_steps")},
+            trackers=chosen_trackers(options),
+            **{name: options[name] for name in ("init", "fresh", "profile_steps")},
         )
         if options["dry_run"]:
             result = dry_run(run, progress)

@@ -206,8 +206,7 @@ class Trainer:
 
     def _write(self, kind: str, record: dict[str, Any]) -> None:
         self._run.log.write(kind, self._stepper.step, record)
-        figures = {name: value for name, value in record.items() if name not in ("kind", "step")}
-        self._run.board.add(self._stepper.step, figures)
+        self._run.tracker.add(kind, self._stepper.step, record)
 
     def _log_step(self, epoch: int) -> None:
         """Write and show the means since the last time."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from alexnet_train.rundata import RunData, check_plateau, check_processes_agree,
 from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
 from alexnet_train.startweights import start_weights
 from alexnet_train.stepper import Schedule, Stepper
-from alexnet_train.tensorboard import Board, check_tensorboard
 from alexnet_train.tracing import Tracer
+from alexnet_train.trackers import TrackedRun, Tracker, check_trackers, open_trackers
 from alexnet_train.validation import Validation
 from alexnet_train.writer import CheckpointWriter
 
@@ -42,7 +42,7 @@ class OpenRun:
     validation: Validation | None
     writer: CheckpointWriter | None
     log: MetricsLog
-    board: Board
+    tracker: Tracker
     tracer: Tracer
 
 
@@ -55,8 +55,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
     data = _open_data(run, progress)
     recipe = with_classes(run.recipe, data.train)
     check_plateau(recipe, data)
-    if run.tensorboard:
-        check_tensorboard()
+    check_trackers(run.trackers)
     world, directory = run.world, RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
         how = stream_config(recipe, run)
@@ -80,7 +79,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
             written = directory.written(content) if content is not None else ()
             keep = recipe.train.keep_checkpoints
             writer = stack.enter_context(CheckpointWriter(directory.checkpoints, keep, directory.make_best, written))
-        board = Board(run.out_dir if run.tensorboard and world.is_main else None, purge_step=stepper.step + 1)
+        tracked = TrackedRun(out_dir=run.out_dir, recipe=asdict(recipe), step=stepper.step)
         yield OpenRun(
             recipe=recipe,
             world=world,
@@ -94,7 +93,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
             validation=validation,
             writer=writer,
             log=log,
-            board=stack.enter_context(closing(board)),
+            tracker=stack.enter_context(open_trackers(run.trackers if world.is_main else (), tracked)),
             tracer=stack.enter_context(Tracer(run.out_dir, run.profile_steps if world.is_main else 0, progress.say)),
         )
 

@@ -23,7 +23,8 @@ class RunConfig:
     """One run: the recipe and its files. Empty `val_shards` and `stats` None: the files beside the shards.
 
     `init` is a checkpoint whose weights a run that begins starts from. `fresh` moves what an earlier run left in
-    `out_dir` aside; `tensorboard` writes event files there too; `profile_steps` of the first steps are traced.
+    `out_dir` aside; `trackers` (names of trackers.TRACKERS) get the metrics too; `profile_steps` of the first steps are
+    traced.
     """
 
     recipe: Recipe
@@ -35,7 +36,7 @@ class RunConfig:
     loader: LoaderOptions = LoaderOptions()
     init: Path | None = None
     fresh: bool = False
-    tensorboard: bool = False
+    trackers: Sequence[str] = ()
     profile_steps: int = 0
 
 
