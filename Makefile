@@ -44,14 +44,15 @@ shards: setup ## make shards of SOURCE=/path/to/archives in OUT=shards (without 
 	$(if $(SOURCE),,$(PREP) sample sample)
 	$(PREP) shards --source "$(or $(SOURCE),sample)" --out "$(OUT)" --workers $(WORKERS)
 
-stats: setup ## mean image and RGB eigenvectors of OUT's training shards
-	$(PREP) compute-stats --shards '$(OUT)/train-*.tar' --out "$(OUT)/stats.npz" --workers $(WORKERS)
+stats: setup ## alexnet-prep compute-stats: mean image and RGB eigenvectors of OUT's training shards
+	$(PREP) compute-stats --shards "$(OUT)" --workers $(WORKERS)
 
 bench-peers: setup ## virtual environments for what the benchmarks measure against (.venv-peers)
 	PYTHON=$(PYTHON) benchmarks/peers.sh
 
-bench: setup ## every benchmark on the real photos in DATA
+bench: ## every benchmark on the real photos in DATA
 	@[ -d "$(DATA)" ] || { echo "usage: make bench DATA=/folder/with/official/archives" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
 	@for name in startup prep stats stream index step; do \
 	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
 

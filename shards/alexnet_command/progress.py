@@ -45,8 +45,10 @@ class Step:
         return max(0, self.done - self.skipped) / max(1e-3, time.monotonic() - self.started_s)
 
     def rate_text(self) -> str:
-        """3.1 steps/s."""
+        """3.1 steps/s; "" where all was there already."""
         rate = self.rate()
+        if not rate and self.skipped:
+            return ""
         if self.unit == "bytes":
             return f"{size_text(rate)}/s"
         return f"{rate:,.0f} {self.unit}/s" if rate >= 99.5 else f"{rate:.2g} {self.unit}/s"
@@ -161,7 +163,7 @@ def end_line(step: Step) -> str:
     """What a step came to: count, seconds, rate, figures."""
     seconds = duration_text(time.monotonic() - step.started_s)
     parts = (f"{step.title}: {step.count()} in {seconds}", step.rate_text(), *step.figure_texts())
-    return ", ".join(parts)
+    return ", ".join(part for part in parts if part)
 
 
 def bar_line(step: Step, cells: int, *, ascii_only: bool) -> str:

@@ -87,6 +87,8 @@ def test_what_was_there_already_says_nothing_of_the_rate() -> None:
     assert step.left_text() == "10 s left"
     step.done = 200
     assert step.left_text() == ""
+    whole = Step("train", "steps", 10, done=10, skipped=10, started_s=time.monotonic() - 1)
+    assert end_line(whole) == "train: 10/10 steps in 1.0 s"
 
 
 SCREEN = """

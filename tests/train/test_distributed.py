@@ -176,8 +176,19 @@ def test_alone() -> None:
 def test_devices() -> None:
     assert choose_device("cpu").type == "cpu"
     assert choose_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(AlexnetError, match="not usable here"):
+    with pytest.raises(AlexnetError, match="not usable here" if torch.cuda.is_available() else "finds no CUDA"):
         choose_device("cuda:99")
+    for name in ("gpu", "", "cpux", "mps"):
+        with pytest.raises(AlexnetError, match="no such device; expected auto, cpu, cuda or cuda:N"):
+            choose_device(name)
+
+
+@pytest.mark.parametrize(("built", "words"), [(None, "built without CUDA"), ("12.8", "no GPU that it can use")])
+def test_no_cuda_says_whose_fault_it_is(built: str | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    with pytest.raises(AlexnetError, match=rf"torch {torch.__version__.partition('+')[0]}.* finds no CUDA: .*{words}"):
+        choose_device("cuda")
 
 
 TALLY = """

@@ -77,6 +77,8 @@ def test_a_run_writes_its_files_and_its_last_record(make_run: Callable[..., str]
     assert kinds == [
         ("step", 2), ("epoch", 3), ("step", 4), ("step", 6), ("epoch", 6), ("step", 8), ("epoch", 9),
     ]  # fmt: skip
+    epochs = [record["epoch"] for record in timeless(tmp_path / "run")]
+    assert epochs == [1, 1, 2, 2, 2, 3, 3]  # of each line the epoch that its step is of
     assert load_recipe(str(tmp_path / "run" / "recipe.toml")).model.num_classes == 7
 
 

@@ -245,8 +245,7 @@ def test_good_files_are_seen_beside_bad_ones(make_run: Callable[..., str], data_
         capture_output=True, text=True, check=False, cwd=tmp_path / "predict-one-bad",
     )  # fmt: skip
     assert done.returncode == 1
-    found = json.loads(done.stdout)
-    found = found["images"] if isinstance(found, dict) else found
+    found = json.loads(done.stdout)["images"]
     assert [one["image"] for one in found] == ["plain.jpg", "gray.jpg", "f32.tif"]
     lines = done.stderr.splitlines()
     assert len(lines) == 2

@@ -43,9 +43,9 @@ def test_predictions_are_a_table_an_image() -> None:
         {"class": 3, "wnid": "n01", "words": "a\ndog", "probability": 0.9},
         {"class": 14, "wnid": "n2", "words": "cat", "probability": 0.05},
     ]
-    lines = result_lines(
-        [{"image": "p.jpg", "predictions": predictions}, {"image": "q.jpg", "predictions": predictions[:1]}]
-    )
+    images = [{"image": "p.jpg", "predictions": predictions}, {"image": "q.jpg", "predictions": predictions[:1]}]
+    lines = result_lines({"images": images})
+    assert result_lines({"images": []}) == []
     assert lines[:4] == [
         "p.jpg",
         "class  WNID  words   probability",

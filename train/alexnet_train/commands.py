@@ -216,7 +216,7 @@ def predict(**options: Any) -> None:
     classifier = classifier_of(content, str(checkpoint), choose_device(options["device"]))
     pixels = PixelRecipe.from_dict(content.get("pixels", {}))
     how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
-    _result(options, predict(classifier, options["images"], pixels, **how))
+    _result(options, {"images": predict(classifier, options["images"], pixels, **how)})
     click.get_current_context().exit(1 if bad else 0)
 
 

@@ -19,14 +19,12 @@ def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -
     steps = [
         run_step(("alexnet-prep", "sample", source, *sizes)),
         run_step(("alexnet-prep", "shards", "--source", source, "--out", shards)),
-        run_step(("alexnet-prep", "compute-stats", "--shards", f"{shards}/train-*.tar")),
+        run_step(("alexnet-prep", "compute-stats", "--shards", shards)),
     ]
     sets = tuple(word for setting in settings for word in ("--set", setting))
-    steps.append(
-        run_step(("alexnet-train", "--shards", f"{shards}/train-*.tar", "--recipe", "demo", *sets, "--out", run))
-    )
+    steps.append(run_step(("alexnet-train", "--shards", shards, "--recipe", "demo", *sets, "--out", run)))
     checkpoint = str(steps[-1].result["checkpoint"])
-    evaluate = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", f"{shards}/val-*.tar", "--views", "10")
+    evaluate = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", shards, "--views", "10")
     return [*steps, run_step(evaluate)]
 
 
@@ -54,7 +52,7 @@ def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
         "",
         f"the trained network: {trained['checkpoint']}",
         f"the figures of each step: {directory / 'run' / 'metrics.jsonl'}",
-        f"Run again, shards and training that are whole are kept; remove {directory} to start afresh.",
+        f"Run again, all but the evaluation is kept as it is; remove {directory} to start afresh.",
     ]
 
 

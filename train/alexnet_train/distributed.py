@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_shards.errors import AlexnetError
 
+DEVICES = ("auto", "cpu", "cuda")
 STORE_POLL_SECONDS = 0.02
 PARENT_POLL_SECONDS = 0.5
 # What a step and a checkpoint may take, so that who leaves has saved.
@@ -183,7 +184,16 @@ def fresh_store(store: Store, rank: int, size: int) -> Store:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU where there is none."""
+    """The device of that name; "auto" is the first GPU, or the CPU where there is none.
+
+    Raises AlexnetError for one that is not there, or that nothing here runs on.
+    """
+    if name.partition(":")[0] not in DEVICES:
+        raise AlexnetError(f"--device {name}: no such device; expected auto, cpu, cuda or cuda:N")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        built = torch.version.cuda is not None
+        why = "no GPU that it can use (see nvidia-smi)" if built else "it was built without CUDA (see pytorch.org)"
+        raise AlexnetError(f"--device {name}: torch {torch.__version__} finds no CUDA: {why}; or take --device cpu")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -191,5 +201,8 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise AlexnetError(f"--device {name}: not usable here ({reason}); expected auto, cpu or cuda:N") from error
+        count = torch.cuda.device_count()
+        raise AlexnetError(
+            f"--device {name}: not usable here ({reason}); expected auto, cpu, cuda or cuda:N, N below {count}"
+        ) from error
     return device

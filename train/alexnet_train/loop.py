@@ -70,15 +70,15 @@ class Trainer:
         return record | {"checkpoint": str(checkpoint_path(self._run.directory.checkpoints, record["step"]))}
 
     def _tell_start(self) -> None:
-        step, epoch = self._stepper.step, self._place["epoch"]
+        step, epoch, epochs = self._stepper.step, self._place["epoch"], self._run.recipe.train.epochs
         if self._records.begins_new_row():
             self._progress.say("other validation shards than before: their errors begin a row of their own")
-        if step and epoch >= self._run.recipe.train.epochs:
-            done = f"{epoch} of {self._run.recipe.train.epochs} epochs are done"
+        if step and epoch >= epochs:
+            done = f"{epoch} of {epochs} epochs are done"
             self._progress.say(f"{self._run.out_dir}: finished: {done}; to train on, raise epochs")
         elif step:
             path = self._run.went_on_from
-            self._progress.say(f"going on from {path}, epoch {epoch}, step {step}")
+            self._progress.say(f"going on from {path}: step {step:,}, {epoch} of {epochs} epochs done")
 
     def _train_epoch(self) -> None:
         """The rest of the current epoch."""
@@ -216,7 +216,7 @@ class Trainer:
             {
                 "loss": f"{record['train_loss']:.3f}",
                 "error": f"{record['train_top1_error']:.1%}",
-                "img/s": f"{record['images_per_second']:.0f}",
+                "images/s": f"{record['images_per_second']:.0f}",
                 "waiting": f"{record['data_wait_fraction']:.0%}",
             }
         )

@@ -33,13 +33,15 @@ LABELS = {
     "class_list_sha256": "class list",
     "wnid": "WNID",
 }
+FOR_MACHINES = frozenset({"kind"})  # what a line of metrics.jsonl is; of no use to a reader
 
 
-def result_lines(content: Any) -> list[str]:
+def result_lines(content: Mapping[str, Any]) -> list[str]:
     """The result of any command of this room: pairs of name and value, lists of objects as tables below them."""
-    if isinstance(content, list):
-        return _joined([_prediction_lines(item) for item in content])
-    pairs = [(_label(name), _text(name, value)) for name, value in content.items() if not _is_table(value)]
+    if isinstance(content.get("images"), list):
+        return _joined([_prediction_lines(item) for item in content["images"]])
+    named = [(name, value) for name, value in content.items() if name not in FOR_MACHINES]
+    pairs = [(_label(name), _text(name, value)) for name, value in named if not _is_table(value)]
     tables = [_table(_label(name), value) for name, value in content.items() if _is_table(value)]
     return _joined([pair_lines(pairs), *tables])
 

@@ -1,5 +1,6 @@
 """What a run reads: its training and validation shards and the statistics, opened and checked against each other."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -154,7 +155,7 @@ def _stats_beside(train: ShardSet) -> Path:
         why = f" ({error})"
     raise AlexnetError(
         f"{_folder(train)}/{STATS_NAME}: no statistics beside the training shards{why}; give --stats FILE, or make them "
-        "there with alexnet-prep compute-stats"
+        f"there with alexnet-prep compute-stats --shards {shlex.quote(_folder(train))}"
     )
 
 

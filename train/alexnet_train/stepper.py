@@ -107,9 +107,9 @@ class Stepper:
         self._epoch_tally.reset()
 
     def log_record(self, epoch: int) -> dict[str, Any]:
-        """Means, rates and figures since the last time."""
+        """Means, rates and figures since the last time, in the epoch after `epoch` whole ones: its number counts from 1."""
         record = {
-            "epoch": epoch,
+            "epoch": epoch + 1,
             **self._log_tally.means(),
             "rates": self._rates(epoch),
             **self._clock.figures(),
