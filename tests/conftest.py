@@ -421,7 +421,8 @@ class FaultProxy:
             fault = next((f for f in self.faults if fnmatch.fnmatchcase(text, f.names) and f.times > 0), Fault("", ""))
             fault.times -= 1
             if fault.kind.isdigit():
-                body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+                code = b"AccessDenied" if fault.kind == "403" else b"SlowDown"
+                body = b"<Error><Code>%s</Code><Message>No.</Message></Error>" % code
                 client.sendall(f"HTTP/1.1 {fault.kind} No\r\nContent-Length: {len(body)}\r\n".encode())
                 client.sendall(b"Content-Type: application/xml\r\nConnection: close\r\n\r\n" + body)
                 return

@@ -17,7 +17,9 @@ from alexnet_remote.remoteset import (
     split_beside,
 )
 from alexnet_remote.stop import POLL_SECONDS, Stop, StoppedError
+from alexnet_remote.storelock import StoreLock, StoreLockHeldError, store_lock
 from alexnet_remote.tries import Patience, RemoteFileError, RemoteFileMissingError
+from alexnet_remote.upload import check_writable, remove_file, upload_file
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
@@ -34,8 +36,14 @@ __all__ = [
     "SplitMissingError",
     "Stop",
     "StoppedError",
+    "StoreLock",
+    "StoreLockHeldError",
+    "check_writable",
     "file_beside",
     "open_forward",
     "open_shards",
+    "remove_file",
     "split_beside",
+    "store_lock",
+    "upload_file",
 ]

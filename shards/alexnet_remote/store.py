@@ -24,7 +24,7 @@ def store_answer(url: str, start: int, version: str | None) -> Iterator[Head | b
     with named_errors(url):
         filesystem, path = filesystem_of(url)
         with filesystem.open(path, "rb", cache_type="none") as file:
-            info = getattr(file, "details", None) or {}
+            info = getattr(file, "details", None) or filesystem.info(path)
             now = version_of(info)
             start = start if version in (None, now) else 0
             if start:

@@ -1,0 +1,114 @@
+"""Locks in a store: one owner at a time, taken over from the dead, noticed when lost."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import fsspec
+import pytest
+
+from alexnet_remote import storelock
+from alexnet_remote.stop import Stop
+from alexnet_remote.storelock import Owner, StoreLock, StoreLockHeldError, store_lock
+from alexnet_remote.tries import Patience
+
+PATIENCE = Patience(retries=2, first_wait_seconds=0.01, silence_seconds=3)
+
+
+@pytest.fixture(params=["s3", "memory"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "s3":
+        yield f"{request.getfixturevalue('s3').url}/set/.lock"
+    else:
+        yield "memory://locks/.lock"
+        fsspec.filesystem("memory").rm("/locks", recursive=True)
+
+
+def there(url: str) -> bool:
+    files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    return bool(files.exists(path))
+
+
+def test_one_at_a_time_and_gone_afterwards(url: str) -> None:
+    fsspec.filesystem("memory").makedirs("/locks", exist_ok=True)
+    with store_lock(url, PATIENCE, Stop()) as lock:
+        assert there(url)
+        lock.check()
+        with pytest.raises(StoreLockHeldError, match=rf"\.lock: process {os.getpid()} on .* works there; wait until"):
+            StoreLock(url, PATIENCE, Stop()).take()
+    assert not there(url)
+
+
+def test_of_many_at_once_one_gets_it(s3: Any) -> None:
+    outcomes: list[StoreLock | None] = []
+
+    def work() -> None:
+        lock = StoreLock(f"{s3.url}/.lock", PATIENCE, Stop())
+        try:
+            lock.take()
+            outcomes.append(lock)
+        except StoreLockHeldError:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 6
+    (owner,) = [lock for lock in outcomes if lock is not None]
+    owner.give_back()
+
+
+def test_a_killed_owner_of_this_machine_is_known_to_be_dead(s3: Any) -> None:
+    script = (
+        "import os, signal, sys\nfrom alexnet_remote.storelock import StoreLock\nfrom alexnet_remote.stop import Stop\n"
+        "from alexnet_remote.tries import Patience\nStoreLock(sys.argv[1], Patience(), Stop()).take()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script, f"{s3.url}/.lock"], env=environment, check=False)
+    assert there(f"{s3.url}/.lock")
+    with store_lock(f"{s3.url}/.lock", PATIENCE, Stop()):
+        pass
+
+
+def test_an_owner_elsewhere_is_waited_for_until_its_lock_is_old(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = StoreLock(f"{s3.url}/.lock", PATIENCE, Stop())
+    elsewhere._owner = replace(Owner.this_process(), host="another", pid=1)
+    elsewhere.take()
+    with pytest.raises(StoreLockHeldError, match=r"process 1 on another works there; .*, or, if it was killed, \d+ s"):
+        StoreLock(f"{s3.url}/.lock", PATIENCE, Stop()).take()
+    monkeypatch.setattr(storelock, "LIFE_SECONDS", 0.5)
+    elsewhere._ended.set()
+    time.sleep(1.5)  # a store counts whole seconds
+    with store_lock(f"{s3.url}/.lock", PATIENCE, Stop()) as lock:
+        lock.check()
+
+
+def test_a_lost_lock_is_noticed(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storelock, "REFRESH_SECONDS", 0.05)
+    lock = StoreLock(f"{s3.url}/.lock", PATIENCE, Stop())
+    lock.take()
+    time.sleep(0.3)  # refreshed meanwhile
+    lock.check()
+    s3.files.pipe_file(f"{s3.bucket}/.lock", b"{}")
+    deadline = time.monotonic() + 10
+    with pytest.raises(StoreLockHeldError, match="taken by another process"):
+        while time.monotonic() < deadline:
+            lock.check()
+            time.sleep(0.05)
+    lock.give_back()
+    assert there(f"{s3.url}/.lock")  # it is not ours to remove
+
+
+def test_a_store_without_conditions_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    fsspec.filesystem("memory").makedirs("/locks", exist_ok=True)
+    with caplog.at_level(logging.WARNING), store_lock("memory://locks/.lock", PATIENCE, Stop()):
+        assert "no conditional writes: let no two commands write there at once" in caplog.text
