@@ -14,6 +14,7 @@ import numpy.typing as npt
 from alexnet_prep import entries
 from alexnet_prep.entries import HEAD_BYTES, Account, Ledger, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
+from alexnet_prep.forward import ArchiveOpener, OpenArchive
 from alexnet_prep.tree import FILE, walk_tree
 from alexnet_shards.errors import FormatError
 from alexnet_shards.tar import DANGLING, FOLDER, TRAILING, TarMember, walk_tar
@@ -49,12 +50,13 @@ class Members:
 Tick = Callable[[int], None]  # is told of so many members more
 
 
-def read_flat_tar(path: Path, container: int, tick: Tick) -> Members:
+def read_flat_tar(path: Path, container: int, tick: Tick, opener: ArchiveOpener | None = None) -> Members:
     """Members of a tar of images (val, test, patches), whatever directory prefix they have.
 
-    Raises SourceError where the tar is missing, damaged, truncated or holds no image.
+    `opener` opens it where it is not read in place. Raises SourceError where the tar is missing, damaged, truncated or
+    holds no image.
     """
-    with open_tar(path) as file:
+    with (opener or open_tar)(path) as file:
         found = _walk(file, 0, file.size, str(path))
         members = _read_images(found, (container, -1), Ledger(), file.read_at)
     if not len(members.names):
@@ -63,15 +65,16 @@ def read_flat_tar(path: Path, container: int, tick: Tick) -> Members:
     return members
 
 
-def read_nested_tar(path: Path, container: int, tick: Tick) -> Members:
+def read_nested_tar(path: Path, container: int, tick: Tick, opener: ArchiveOpener | None = None) -> Members:
     """Members of the tars inside a tar (train), read in place; the group of an image is its inner tar's stem.
 
-    Raises SourceError where a tar is missing, damaged, truncated, named twice, or holds no image.
+    `opener` opens the outer one where it is not read in place. Raises SourceError where a tar is missing, damaged,
+    truncated, named twice, or holds no image.
     """
     groups: list[str] = []
     parts: list[Members] = []
     ledger = Ledger()
-    with open_tar(path) as file:
+    with (opener or open_tar)(path) as file:
         for inner in _walk(file, 0, file.size, str(path)):
             ledger.found()
             if not _is_class_tar(inner, path, ledger):
@@ -211,7 +214,7 @@ def _name_array(names: Sequence[bytes]) -> Names:
     return np.array(names, dtype=np.bytes_) if names else np.empty(0, "S1")
 
 
-def _walk(file: "TarFile", start: int, end: int, where: str) -> Iterator[TarMember]:
+def _walk(file: OpenArchive, start: int, end: int, where: str) -> Iterator[TarMember]:
     try:
         yield from walk_tar(file.read_at, start, end, where)
     except FormatError as error:

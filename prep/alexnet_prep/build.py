@@ -6,18 +6,22 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet_pixels import BadImage, Converted, convert
+from alexnet_pixels import BadImage, convert
 from alexnet_prep.archive import Names
 from alexnet_prep.job import AT_IMAGE, AT_OUTPUT, NO_IMAGE, READING, BuildSetup, OnSign, Seconds
+from alexnet_prep.moments import MomentSums
 from alexnet_prep.reader import SourceReader
+from alexnet_prep.samples import decode_jpeg
+from alexnet_prep.shardsums import has_sums, save_sums, sum_shard, sums_path
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file, write_atomic
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
@@ -59,8 +63,12 @@ class ShardJob:
         return replace(self, quarantined={**self.quarantined, position: reason})
 
     def finished(self, setup: BuildSetup, on_sign: OnSign) -> "Sidecar | None":
-        """As `finished_shard`."""
-        return finished_shard(self, setup, on_sign)
+        """As `finished_shard`; the sums of a whole shard that has none are made of it."""
+        sidecar = finished_shard(self, setup, on_sign)
+        if sidecar is not None and setup.moments and not has_sums(sums_path(setup, self.name), sidecar.sha256):
+            moments = sum_shard(setup.out / self.name, sidecar.index_rows(), lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
+            save_sums(sums_path(setup, self.name), moments, sidecar.sha256)
+        return sidecar
 
     def run(self, setup: BuildSetup, reader: SourceReader, on_sign: OnSign) -> "tuple[Sidecar, Seconds]":
         """As `build_shard`."""
@@ -93,59 +101,101 @@ class Sidecar:
 SIDECAR_TYPES = field_types(Sidecar)
 
 
+class Sample(Protocol):
+    """A finished sample: JPEG bytes, and what was unusual about its source."""
+
+    @property
+    def jpeg(self) -> bytes:
+        """A 256x256 RGB JPEG."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """As `alexnet_pixels.Converted` has them."""
+
+
+Outcome = Sample | str  # or the reason why there is no sample
+
+
 def build_shard(job: ShardJob, setup: BuildSetup, reader: SourceReader, on_sign: OnSign) -> tuple[Sidecar, Seconds]:
     """Build one shard, a pure function of the job and the recipe; `on_sign` comes before each image is read, before it is
     decoded, and before they are written.
 
     Raises SourceError where the source has changed and OSError where the shard cannot be written.
     """
-    seconds, writer = Seconds(), _Writer(job)
+    seconds = Seconds()
+    return write_shard(job, setup, _outcomes_in_order(job, (setup, reader, on_sign), seconds), seconds), seconds
+
+
+def write_shard(job: ShardJob, setup: BuildSetup, outcomes: Iterable[Outcome], seconds: Seconds) -> Sidecar:
+    """Write a shard of its members' `outcomes`, in their order, then its sums where the run wants them, then its sidecar.
+
+    Raises OSError where it cannot be written.
+    """
+    writer, sums = _Writer(job), MomentSums() if setup.moments else None
     with atomic_file(setup.out / job.name) as file:
-        for first in range(0, len(job.keys), WINDOW_MEMBERS):
-            window = range(first, min(first + WINDOW_MEMBERS, len(job.keys)))
-            outcomes = dict(_convert_window(job, window, (setup, reader, on_sign), seconds))
-            on_sign(AT_OUTPUT, NO_IMAGE, 0)
+        for position, outcome in enumerate(outcomes):
             started = time.perf_counter()
-            for position in window:
-                writer.write(file, position, outcomes[position])
+            writer.write(file, position, outcome)
+            if sums is not None and not isinstance(outcome, str):
+                sums.add(decode_jpeg(outcome.jpeg))
             seconds.stages["write"] += time.perf_counter() - started
         started = time.perf_counter()
         writer.end(file)
     sidecar = writer.sidecar()
+    if sums is not None:
+        save_sums(sums_path(setup, job.name), sums.moments(), sidecar.sha256)
     save_sidecar(setup, sidecar)
     seconds.stages["write"] += time.perf_counter() - started
-    return sidecar, seconds
+    return sidecar
+
+
+def _outcomes_in_order(
+    job: ShardJob, means: tuple[BuildSetup, SourceReader, OnSign], seconds: Seconds
+) -> Iterator[Outcome]:
+    """The outcomes of a job's members, read window by window."""
+    for first in range(0, len(job.keys), WINDOW_MEMBERS):
+        window = range(first, min(first + WINDOW_MEMBERS, len(job.keys)))
+        outcomes = dict(_convert_window(job, window, means, seconds))
+        means[2](AT_OUTPUT, NO_IMAGE, 0)
+        for position in window:
+            yield outcomes.pop(position)
 
 
 def _convert_window(
     job: ShardJob, window: range, means: tuple[BuildSetup, SourceReader, OnSign], seconds: Seconds
-) -> Iterator[tuple[int, Converted | str]]:
-    """(position, sample or the reason why there is none) of a window's members, in source offset order."""
+) -> Iterator[tuple[int, Outcome]]:
+    """(position, outcome) of a window's members, in source offset order."""
     setup, reader, on_sign = means
     places = job.locations[window.start : window.stop]
     for step in np.lexsort((places["offset"], places["container"])):
-        position = window.start + int(step)
+        position, place = window.start + int(step), places[step]
         if position in job.quarantined:
             yield position, job.quarantined[position]
-            continue
-        place = places[step]
-        if place["size"] > setup.max_member_bytes:
-            yield position, f"over the limit of {setup.max_member_bytes / (1 << 20):,.0f} MiB a file"
-            continue
-        on_sign(READING, position, 0)
-        started = time.perf_counter()
-        source = reader.read(
-            int(place["container"]), bytes(job.file_names[position]), int(place["offset"]), int(place["size"])
-        )
-        seconds.stages["read"] += time.perf_counter() - started
-        on_sign(AT_IMAGE, position, len(source))
-        try:
-            converted = convert(source, setup.recipe)
-        except BadImage as error:
-            yield position, str(error)
-            continue
-        seconds.add(converted)
-        yield position, converted
+        elif place["size"] > setup.max_member_bytes:
+            yield position, over_the_limit(setup)
+        else:
+            on_sign(READING, position, 0)
+            started = time.perf_counter()
+            where = int(place["offset"]), int(place["size"])
+            source = reader.read(int(place["container"]), bytes(job.file_names[position]), *where)
+            seconds.stages["read"] += time.perf_counter() - started
+            yield position, converted(source, setup, partial(on_sign, AT_IMAGE, position), seconds)
+
+
+def over_the_limit(setup: BuildSetup) -> str:
+    """The reason why an image is not read."""
+    return f"over the limit of {setup.max_member_bytes / (1 << 20):,.0f} MiB a file"
+
+
+def converted(source: bytes, setup: BuildSetup, on_begin: Callable[[int], None], seconds: Seconds) -> Outcome:
+    """The outcome of an image's bytes; `on_begin` is told how many they are before they are decoded."""
+    on_begin(len(source))
+    try:
+        sample = convert(source, setup.recipe)
+    except BadImage as error:
+        return str(error)
+    seconds.add(sample)
+    return sample
 
 
 class _Writer:
@@ -161,7 +211,7 @@ class _Writer:
         self._patched: list[str] = []
         self._given_up: list[str] = []
 
-    def write(self, file: BinaryIO, position: int, outcome: Converted | str) -> None:
+    def write(self, file: BinaryIO, position: int, outcome: Outcome) -> None:
         """Append the sample at `position`, or note why there is none."""
         key, label = self._job.key(position), int(self._job.labels[position])
         if isinstance(outcome, str):

@@ -13,6 +13,7 @@ from alexnet_prep.classes import shown_names
 from alexnet_prep.devkit import Devkit, read_devkit, read_ids
 from alexnet_prep.entries import Account, Ledger
 from alexnet_prep.errors import SourceError
+from alexnet_prep.forward import ArchiveOpener
 from alexnet_prep.split import Labels, SplitSource, apply_patches, relabel, sort_members
 from alexnet_shards.editions import Edition
 from alexnet_shards.index import NO_LABEL
@@ -23,8 +24,11 @@ SHOWN_COUNTS = 20
 NUMBERED_NAME = re.compile(rb"ILSVRC\d{4}_(?:val|test)_(\d{8})\.\w+")
 
 
-def read_official_split(edition: Edition, directory: Path, split: str, label_order: str, tick: Tick) -> SplitSource:
-    """Index one split of the official archives in `directory`, patches applied; only headers are read.
+def read_official_split(
+    edition: Edition, directory: Path, split: str, label_order: str, tick: Tick, opener: ArchiveOpener | None = None
+) -> SplitSource:
+    """Index one split of the official archives in `directory`, patches applied; only headers are read, in place unless
+    `opener` opens them otherwise.
 
     `label_order` is "devkit" (label = ID - 1, the original's) or "wnid" (place among the sorted WNIDs). Raises
     SourceError where an archive is missing, damaged, or does not fit the devkit.
@@ -36,14 +40,14 @@ def read_official_split(edition: Edition, directory: Path, split: str, label_ord
     notes: list[str] = []
     truth = None
     if split == "train":
-        members = read_nested_tar(archive, 0, tick)
+        members = read_nested_tar(archive, 0, tick, opener)
         official = _train_labels(archive, members, devkit)
     else:
         truth = _truth(edition, directory, split, devkit, notes)
-        members = read_flat_tar(archive, 0, tick)
+        members = read_flat_tar(archive, 0, tick, opener)
         official = _numbered_labels(archive, members, truth)
     members, official, keys = sort_members(members, official, None, str(archive))
-    members, patched, containers = _patch(edition, directory, split, members, notes)
+    members, patched, containers = _patch(edition, (directory, split), members, notes, opener)
     classes = [ClassFact(wnid=c.wnid, words=c.words, official_id=c.official_id) for c in devkit.classes]
     labels, ordered = relabel(official, classes, label_order)
     promised = {c.wnid: c.num_train_images for c in devkit.classes}
@@ -143,15 +147,16 @@ def _numbered_labels(archive: Path, members: Members, truth: Labels | None) -> L
 
 
 def _patch(
-    edition: Edition, directory: Path, split: str, members: Members, notes: list[str]
+    edition: Edition, place: tuple[Path, str], members: Members, notes: list[str], opener: ArchiveOpener | None
 ) -> tuple[Members, npt.NDArray[np.bool_], tuple[Path, ...]]:
     """Members with the split's patches in place of what they replace, which were patched, and the patch archive."""
+    directory, split = place
     archive = directory / edition.patch
     if not edition.patch or not archive.is_file():
         if edition.patch:
             notes.append(f"{edition.patch}: not there; images that the organisers replaced keep their first form")
         return members, np.zeros(len(members.names), np.bool_), ()
-    patches = read_flat_tar(archive, 1, lambda _: None)
+    patches = read_flat_tar(archive, 1, lambda _: None, opener)
     replaced, patched, unused = apply_patches(members, patches)
     here = [name for name in unused if _split_of(name) == split]
     notes += [f"{archive.name}: {name} patches no image of {split}" for name in here]

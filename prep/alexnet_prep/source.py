@@ -1,13 +1,14 @@
 """What lies in a source directory: which edition, and which splits of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, runtime_checkable
 
 from alexnet_prep.archive import Tick
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.errors import SourceError
 from alexnet_prep.folders import find_folder_source
+from alexnet_prep.forward import ArchiveOpener
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
 from alexnet_shards.editions import EDITIONS
@@ -47,6 +48,17 @@ class Source(Protocol):
         """What the user said of the source, as it stands in the manifest: a repair says the same."""
 
 
+@runtime_checkable
+class ArchivedSource(Protocol):
+    """A source whose splits lie in tars that can be walked forward, before anybody knows what is in them."""
+
+    def archives(self, split: str) -> tuple[Path, ...]:
+        """The tars of a split, in the order in which `SplitSource.containers` will have them."""
+
+    def through(self, opener: ArchiveOpener) -> Self:
+        """The same source, which reads its tars by what `opener` opens."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfficialSource:
     """The official archives of one edition: `splits` are those whose archive is there."""
@@ -55,10 +67,23 @@ class OfficialSource:
     edition: str
     splits: tuple[str, ...]
     is_cached: bool = True
+    opener: ArchiveOpener | None = None
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split; `label_order` None takes the devkit's, the original's."""
-        return read_official_split(EDITIONS[self.edition], self.directory, split, label_order or "devkit", tick)
+        edition = EDITIONS[self.edition]
+        return read_official_split(edition, self.directory, split, label_order or "devkit", tick, self.opener)
+
+    def archives(self, split: str) -> tuple[Path, ...]:
+        """The split's archive, and the patches."""
+        edition = EDITIONS[self.edition]
+        archive, patch = edition.archive(self.directory, split), self.directory / edition.patch
+        patches = (patch,) if edition.patch and patch.is_file() else ()
+        return (archive, *patches) if archive is not None else ()
+
+    def through(self, opener: ArchiveOpener) -> "OfficialSource":
+        """The same, with archives that `opener` opens."""
+        return replace(self, opener=opener)
 
     def files(self) -> tuple[Path, ...]:
         """Every file the source is made of."""

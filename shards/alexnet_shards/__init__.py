@@ -48,4 +48,5 @@ __all__ = [
     "splits",
     "stats",
     "tar",
+    "tarblocks",
 ]
