@@ -17,7 +17,6 @@ from alexnet_shards.parsing import Where, read_bounded
 
 SPAN_DTYPE = np.dtype([("offset", "<u8"), ("size", "<u4")])
 DIGEST_BYTES = 32
-MAX_BLOCKS_BYTES = 4 << 30
 HELD_STRETCHES = 2
 
 
@@ -48,7 +47,7 @@ class BlockNotes:
 def notes_content(path: Path) -> bytes:
     """What BlockNotes saved at `path`; raises FileNotFoundError, and FormatError where its bytes are others."""
     where = Where(path=path, what="notes of a stretch", remedy="start again: the stretch is read again")
-    packed = read_bounded(where, MAX_BLOCKS_BYTES)
+    packed = read_bounded(where, path.stat().st_size)
     if hashlib.sha256(packed[DIGEST_BYTES:]).digest() != packed[:DIGEST_BYTES]:
         raise where.wrong("its checksum")
     return zlib.decompress(memoryview(packed)[DIGEST_BYTES:])

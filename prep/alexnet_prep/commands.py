@@ -17,6 +17,7 @@ from alexnet_command.signals import loading
 from alexnet_prep.options import class_rules, label_place, share
 
 # alexnet_pixels.FILTERS, which would import a decoder.
+WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, likewise
 FILTERS = ("area", "lanczos", "bicubic", "bilinear")
 
 SPLIT = click.option(
@@ -111,6 +112,8 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     "--part", metavar="I/N", help="Make part I of N alone, on any machine, in any order; --finish joins them."
 )
 @click.option("--finish", is_flag=True, help="Join parts that were made: check them, write index and manifest.")
+@click.option("--read", type=click.Choice(WAYS), default="auto", help="Read where images lie, or once, in order.")
+@click.option("--stats", is_flag=True, help="Also write stats.npz, from the images as they are written.")
 @click.option("--strict", is_flag=True, help="Status 1 after the work if anything was dropped, missing or off count.")
 @click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
 @JSON

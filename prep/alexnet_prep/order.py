@@ -34,13 +34,15 @@ from alexnet_shards.tarblocks import StretchFile, files_between
 
 # A kill costs at most one stretch a worker, and the shards are read back from all stretches: neither many nor large.
 STRETCHES, SMALLEST_BYTES, LARGEST_BYTES = 32, 1 << 20, 512 << 20
+STEP_BYTES = 64 << 10  # blocks of a tar are whole in a stretch
 # Whole files that are no pictures and this small may say something of one: labels, captions.
 SMALL_FILE_BYTES = 64 << 10
 
 
 def stretch_bytes(source_bytes: int) -> int:
     """How long the stretches of so many bytes are."""
-    return max(SMALLEST_BYTES, min(LARGEST_BYTES, source_bytes // STRETCHES))
+    wanted = max(SMALLEST_BYTES, min(LARGEST_BYTES, source_bytes // STRETCHES))
+    return -(-wanted // STEP_BYTES) * STEP_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)

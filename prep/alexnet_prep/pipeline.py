@@ -3,28 +3,39 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alexnet_pixels import PixelRecipe, decoder_facts
+from alexnet_pixels import decoder_facts
 from alexnet_prep.archive import utf8_name
 from alexnet_prep.build import ShardJob, Sidecar, save_sidecar
-from alexnet_prep.classes import ClassRules
 from alexnet_prep.engine import Engine
-from alexnet_prep.errors import RunError, SourceError
+from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
-from alexnet_prep.job import MAX_MEMBER_BYTES, BuildSetup
+from alexnet_prep.job import BuildSetup
 from alexnet_prep.official import check_md5
+from alexnet_prep.once import OncePass, once_pass, remove_stretches
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
+from alexnet_prep.request import ShardsRequest as ShardsRequest
+from alexnet_prep.request import repair_requests as repair_requests
 from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
-from alexnet_prep.rundir import bind_plan, check_space, expected_bytes, has_plan, locked_directory, remove_temporaries
-from alexnet_prep.share import Share, collect_shards, share_facts
-from alexnet_prep.source import Source, find_source, stamps
+from alexnet_prep.rundir import (
+    bind_plan,
+    check_space,
+    expected_bytes,
+    has_plan,
+    locked_directory,
+    remove_temporaries,
+)
+from alexnet_prep.shardsums import remove_sums, split_stats
+from alexnet_prep.share import collect_shards, share_facts
+from alexnet_prep.source import ArchivedSource, Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.locks import locked
@@ -33,38 +44,14 @@ from alexnet_shards.manifest import (
     Manifest,
     ShardFact,
     index_path,
-    load_manifest,
     manifest_path,
     save_manifest,
 )
+from alexnet_shards.stats import save_stats
 
-HANG_SECONDS = 120.0
 SOURCE_CACHE_NAME = "source.npz"
+STATS_NAME = "stats.npz"
 INDEX_VERSION = 2  # of what the cache of an index holds
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardsRequest:
-    """What `alexnet-prep shards` was asked for; `split` may be "all", `num_shards` and `label_order` None.
-
-    `share` is the part to make of every split, None for the whole; `finish` joins parts that are made already.
-    """
-
-    source: Path
-    out: Path
-    split: str
-    edition: str
-    num_shards: int | None
-    workers: int
-    seed: int
-    label_order: str | None
-    recipe: PixelRecipe
-    hang_seconds: float
-    checksum: bool = False
-    rules: ClassRules = field(default_factory=ClassRules)
-    max_member_bytes: int = MAX_MEMBER_BYTES
-    share: Share | None = None
-    finish: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +59,14 @@ class _Prepared:
     """A split that is known to be usable: its images, its plan, and what binds the output directory to them.
 
     `cache_key` names the state of the archives at which the index was made, "" for folders, which are read each time.
+    `once` is the pass that reads them, where they are not read in place.
     """
 
     images: SplitSource
     plan: Plan
     facts: dict[str, Any]
     cache_key: str
+    once: OncePass | None = None
 
 
 def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str, Any]]:
@@ -132,7 +121,11 @@ def _make_split(
     else:
         sidecars = _built(request, prepared, setup, progress)
     report = split_report(images, sidecars)
-    _save(request, prepared, sidecars, report)
+    manifest = _save(request, prepared, sidecars, report)
+    if setup.moments:
+        save_stats(request.out / STATS_NAME, split_stats(setup, sidecars, manifest.fingerprint()))
+        remove_sums(setup, sidecars)
+    remove_stretches(setup.sidecars)
     return report.as_json(len(images) / (time.monotonic() - started))
 
 
@@ -151,6 +144,11 @@ def _built(request: ShardsRequest, prepared: _Prepared, setup: BuildSetup, progr
     numbers = _numbers(request, plan)
     names = {plan.name(number) for number in numbers}
     sidecars: list[Sidecar] = []
+    if prepared.once is not None:
+        try:
+            return prepared.once.build(setup, images, list(_jobs(images, plan)), plan.order)
+        finally:
+            remove_temporaries(request.out, plan.split)
     with progress.counted(plan.split, sum(len(plan.rows(number)) for number in numbers)):
         try:
             with Engine(setup, request.workers, request.hang_seconds, progress) as engine:
@@ -168,20 +166,22 @@ def _prepare(request: ShardsRequest, source: Source, split: str, progress: RunPr
     """Index and plan a split; nothing is written but the cache of an index that is there already."""
     if request.share is None:
         remove_temporaries(request.out, split)
+    key = _cache_key(request, source)
+    images = load_split(_cache(request, split), key) if key else None
+    known = {"seed": request.seed, "recipe": request.recipe.as_dict(), "libraries": _libraries()}
+    once = once_pass(request, source, split, known, progress)
+    if images is None and once is not None and isinstance(source, ArchivedSource):
+        images = once.index(source, request.label_order, partial(progress.indexing, split))
     with progress.patience(f"{split}: reading the source", request.hang_seconds):
-        key = _cache_key(request, source)
-        images = load_split(_cache(request, split), key) if key else None
         if images is None:
             images = source.read(split, request.label_order, progress.indexing(split))
         plan = make_plan(images, request.seed, request.num_shards)
-        content = content_sample(images)
+        content = content_sample(images, once.digests(images).digest) if once else content_sample(images)
     facts = {
+        **known,
         "edition": images.edition,
         "labels": images.label_order,
-        "seed": request.seed,
         "num_shards": plan.num_shards,
-        "recipe": request.recipe.as_dict(),
-        "libraries": _libraries(),
         "source": {
             "members": images.identity(),
             "content": content,
@@ -189,7 +189,7 @@ def _prepare(request: ShardsRequest, source: Source, split: str, progress: RunPr
             **source.choices(),
         },
     }
-    return _Prepared(images=images, plan=plan, facts=facts, cache_key=key)
+    return _Prepared(images=images, plan=plan, facts=facts, cache_key=key, once=once)
 
 
 def _bind(request: ShardsRequest, prepared: _Prepared) -> BuildSetup:
@@ -207,6 +207,7 @@ def _bind(request: ShardsRequest, prepared: _Prepared) -> BuildSetup:
         sidecars=sidecars,
         max_member_bytes=request.max_member_bytes,
         sparse=images.sparse,
+        moments=request.stats and plan.split == "train",
     )
     if manifest is not None:
         for sidecar in restored_sidecars(out, manifest, list(_jobs(images, plan))):
@@ -232,7 +233,8 @@ def _needed_bytes(request: ShardsRequest, prepared: _Prepared) -> int:
     """About how many bytes the shards that are not there yet will have."""
     plan = prepared.plan
     missing = sum(not (request.out / plan.name(number)).is_file() for number in _numbers(request, plan))
-    return expected_bytes(prepared.images.locations["size"]) * missing // plan.num_shards
+    listed = 2 if prepared.once is not None and not prepared.once.archives else 1  # the stretches are still to be made
+    return listed * expected_bytes(prepared.images.locations["size"]) * missing // plan.num_shards
 
 
 def _jobs(images: SplitSource, plan: Plan, numbers: range | None = None) -> Iterator[ShardJob]:
@@ -249,7 +251,7 @@ def _jobs(images: SplitSource, plan: Plan, numbers: range | None = None) -> Iter
         )
 
 
-def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], report: SplitReport) -> None:
+def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], report: SplitReport) -> Manifest:
     """Write the index, then the manifest: a split is whole when its manifest is there."""
     images = prepared.images
     rows = np.concatenate([sidecar.index_rows() for sidecar in sidecars]).astype(INDEX_DTYPE)
@@ -271,28 +273,4 @@ def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], 
         index_sha256=index_sha256,
     )
     save_manifest(manifest_path(request.out, images.split), manifest)
-
-
-def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int) -> Iterator[ShardsRequest]:
-    """The requests that made the splits in `out`, to be made again: what is whole is kept, the rest is rebuilt.
-
-    Raises RunError for shards that alexnet-prep did not make.
-    """
-    for split in splits:
-        manifest = load_manifest(manifest_path(out, split))
-        if not manifest.recipe:
-            raise RunError(f"{out}: {split} was not made by alexnet-prep shards; repair it where it was made")
-        yield ShardsRequest(
-            source=source,
-            out=out,
-            split=split,
-            edition="auto",
-            num_shards=len(manifest.shards),
-            workers=workers,
-            seed=manifest.seed,
-            label_order=manifest.label_order,
-            recipe=PixelRecipe.from_dict(manifest.recipe),
-            hang_seconds=HANG_SECONDS,
-            rules=ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True),
-            max_member_bytes=manifest.source.get("max_member_bytes", MAX_MEMBER_BYTES),
-        )
+    return manifest

@@ -17,6 +17,7 @@ class RunProgress:
         self._progress = progress
         self._begun = self._finished = self._total = 0
         self._bytes = self._dropped = self._reused = 0
+        self._unit, self._pieces = "images", "shards"
         self._seconds = Seconds()
 
     def say(self, line: str) -> None:
@@ -48,25 +49,25 @@ class RunProgress:
             timer.cancel()
 
     @contextmanager
-    def counted(self, split: str, images: int) -> Iterator[None]:
-        """Count the images of a split during the block."""
-        self.begin(split, images)
+    def counted(self, split: str, total: int, unit: str = "images", pieces: str = "shards") -> Iterator[None]:
+        """Count what a split has of a unit during the block; `pieces` is what its jobs are called."""
+        self.begin(split, total, unit, pieces)
         try:
             yield
         finally:
             self.end()
 
-    def begin(self, split: str, images: int) -> None:
-        """Count the images of a split."""
+    def begin(self, split: str, total: int, unit: str = "images", pieces: str = "shards") -> None:
+        """Count the images of a split, or another unit of it."""
         self._begun = self._finished = self._bytes = self._dropped = self._reused = 0
-        self._total = images
+        self._total, self._unit, self._pieces = total, unit, pieces
         self._seconds = Seconds()
-        self._progress.start(images, title=split, unit="images")
+        self._progress.start(total, title=split, unit=unit)
 
     def image(self, source_bytes: int) -> None:
         """A worker begins an image."""
         self._bytes += source_bytes
-        self._begun += 1
+        self._begun += source_bytes if self._unit == "bytes" else 1
         self._show()
 
     def done(self, job: Job[Result], result: Result, seconds: Seconds | None) -> None:
@@ -96,7 +97,7 @@ class RunProgress:
         self._show()
         self._progress.end()
         if self._reused:
-            self.say(f"{self._reused} shards were there already and are as they were written")
+            self.say(f"{self._reused} {self._pieces} were there already and are as they were written")
         total = sum(self._seconds.stages.values())
         if total > 0:
             shares = ", ".join(f"{stage} {self._seconds.stages[stage] / total:.0%}" for stage in STAGES)
@@ -106,4 +107,5 @@ class RunProgress:
         # Images of a shard that is built again are begun twice; those of finished shards are certain.
         done = max(self._finished, min(self._begun, self._total))
         self._progress.at(done, self._total)
-        self._progress.show({"read": size_text(self._bytes), "dropped": f"{self._dropped:,}"})
+        read = {} if self._unit == "bytes" else {"read": size_text(self._bytes)}
+        self._progress.show({**read, "dropped": f"{self._dropped:,}"})

@@ -23,6 +23,17 @@ def finished_split(out: Path, split: str) -> Manifest | None:
     return manifest if manifest.recipe else None
 
 
+def share_to_make(out: Path, split: str) -> float:
+    """Which share of a split's shards is not there, by the manifest of the finished split; 1.0 where there is none."""
+    manifest = finished_split(out, split)
+    if manifest is None or not manifest.shards:
+        return 1.0
+    there = sum(
+        (out / fact.name).is_file() and (out / fact.name).stat().st_size == fact.bytes for fact in manifest.shards
+    )
+    return 1.0 - there / len(manifest.shards)
+
+
 def bound_facts(manifest: Manifest, facts: dict[str, Any]) -> dict[str, Any]:
     """What `bind_plan` compares with `facts`, of a finished split; what its manifest is silent about is taken as equal."""
     return {

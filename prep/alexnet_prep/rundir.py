@@ -76,6 +76,17 @@ def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, 
     return directory
 
 
+def refuse_early(out: Path, split: str, facts: dict[str, Any]) -> None:
+    """Raise RunError where `bind_plan` will, as far as the `facts` tell that are known before the source is read."""
+    path = out / BUILD_DIRECTORY / split / PLAN_NAME
+    try:
+        bound = load_json(Where(path=path, what="plan", remedy=f"remove {out} and start again, or take another --out"))
+    except FileNotFoundError:
+        return
+    known = {name: value for name, value in bound.items() if name in facts}
+    _refuse_difference(out, known, {name: facts[name] for name in known})
+
+
 def _refuse_difference(out: Path, bound: dict[str, Any], facts: dict[str, Any]) -> None:
     wanted = as_json_values(facts)
     difference = first_difference(_comparable(_as_of_today(bound, wanted)), _comparable(wanted))

@@ -1,8 +1,8 @@
 """The sums of one shard's images beside its sidecar, so that statistics cost no second decoding."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
 from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.index import IndexRows
-from alexnet_shards.manifest import Manifest
 from alexnet_shards.parsing import Where, load_npz
 from alexnet_shards.stats import Stats
 
@@ -73,15 +72,37 @@ def sum_shard(shard: Path, rows: IndexRows, on_samples: Callable[[], None]) -> M
     return sums.moments()
 
 
-def split_stats(directory: Path, manifest: Manifest) -> Stats:
-    """The statistics of a split whose shards have their sums in `directory`: those of `alexnet-prep compute-stats`."""
+class WrittenShard(Protocol):
+    """What is known of a shard that was written."""
+
+    @property
+    def name(self) -> str:
+        """Its file's."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its bytes."""
+
+    def index_rows(self) -> IndexRows:
+        """Its rows of the index."""
+
+
+def split_stats(setup: BuildSetup, shards: Sequence[WrittenShard], fingerprint: str) -> Stats:
+    """The statistics of all shards of a split, from their sums: those of `alexnet-prep compute-stats`.
+
+    A shard whose sums are not there is decoded. Raises FormatError for a sample that cannot be.
+    """
     moments = NO_MOMENTS
-    for fact in manifest.shards:
-        moments = moments.merge(load_sums(directory / f"{fact.name}{SUMS_SUFFIX}", fact.sha256))
-    return moments.to_stats(manifest.fingerprint())
+    for shard in shards:
+        try:
+            part = load_sums(sums_path(setup, shard.name), shard.sha256)
+        except (FileNotFoundError, FormatError):
+            part = sum_shard(setup.out / shard.name, shard.index_rows(), lambda: None)
+        moments = moments.merge(part)
+    return moments.to_stats(fingerprint)
 
 
-def remove_sums(directory: Path, names: Iterable[str]) -> None:
-    """Remove the sums of the shards `names`."""
-    for name in names:
-        (directory / f"{name}{SUMS_SUFFIX}").unlink(missing_ok=True)
+def remove_sums(setup: BuildSetup, shards: Sequence[WrittenShard]) -> None:
+    """Remove the sums of shards, once they are in the statistics."""
+    for shard in shards:
+        sums_path(setup, shard.name).unlink(missing_ok=True)

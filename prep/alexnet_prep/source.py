@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from alexnet_prep.archive import Tick
 from alexnet_prep.classes import ClassRules
+from alexnet_prep.devkit import read_devkit, read_ids
 from alexnet_prep.errors import SourceError
 from alexnet_prep.folders import find_folder_source
 from alexnet_prep.forward import ArchiveOpener
@@ -55,8 +56,14 @@ class ArchivedSource(Protocol):
     def archives(self, split: str) -> tuple[Path, ...]:
         """The tars of a split, in the order in which `SplitSource.containers` will have them."""
 
+    def check(self, split: str) -> None:
+        """Raise SourceError for what is wrong beside the tars: they take hours to read."""
+
     def through(self, opener: ArchiveOpener) -> Self:
         """The same source, which reads its tars by what `opener` opens."""
+
+    def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
+        """As Source has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,13 @@ class OfficialSource:
         archive, patch = edition.archive(self.directory, split), self.directory / edition.patch
         patches = (patch,) if edition.patch and patch.is_file() else ()
         return (archive, *patches) if archive is not None else ()
+
+    def check(self, split: str) -> None:
+        """Read the devkit and the ground truth."""
+        edition = EDITIONS[self.edition]
+        devkit, truth = read_devkit(self.directory / edition.devkit, edition.year), self.directory / edition.test_truth
+        if split == "test" and edition.test_truth and truth.is_file():
+            read_ids(truth, len(devkit.classes))
 
     def through(self, opener: ArchiveOpener) -> "OfficialSource":
         """The same, with archives that `opener` opens."""

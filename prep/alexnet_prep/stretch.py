@@ -28,7 +28,7 @@ IMAGE_DTYPE = np.dtype(
     [("image", "<u8"), ("size", "<u4"), ("digest", "V32"), ("place", "<u8"), ("length", "<u4"), ("crc32", "<u4")]
 )
 MAX_SIZE = 2**32 - 1
-NO_CONTAINER = -1  # of a stretch whose `image` are rows of the index
+NO_CONTAINER = 2**32 - 1  # of a stretch whose `image` are rows of the index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +125,8 @@ def finished_stretch(setup: BuildSetup, name: str, identity: str) -> StretchFact
     """
     try:
         content = check_fields(StretchFacts, load_checked(facts_path(setup, name), "facts of a stretch"), FACT_TYPES)
+        content["reasons"] = [(int(number), str(reason)) for number, reason in content["reasons"]]
+        content["kinds"] = [(int(number), [str(kind) for kind in kinds]) for number, kinds in content["kinds"]]
         facts = StretchFacts(**content)
         facts.images()
         if facts.is_noted:

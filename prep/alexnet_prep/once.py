@@ -1,0 +1,206 @@
+"""A split whose source is read once, in its own order: stretches, then each in the order of the shards, then the shards."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_prep.archive import Tick, open_tar
+from alexnet_prep.blocks import NotedArchive, NotedStretch
+from alexnet_prep.build import ShardJob, Sidecar, sidecar_path
+from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
+from alexnet_prep.engine import Engine
+from alexnet_prep.errors import RunError, SourceError
+from alexnet_prep.forward import LocalFile
+from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
+from alexnet_prep.job import BuildSetup, Job, Result
+from alexnet_prep.order import ArchiveStretch, archive_stretches, listed_stretches
+from alexnet_prep.part import PartJob, PartResult, part_jobs
+from alexnet_prep.progress import RunProgress
+from alexnet_prep.request import ShardsRequest
+from alexnet_prep.restore import share_to_make
+from alexnet_prep.rundir import check_space, refuse_early
+from alexnet_prep.source import ArchivedSource, Source
+from alexnet_prep.split import SplitSource
+from alexnet_prep.stretch import StretchFacts, finished_stretch, grouped_path, layout_path, notes_path, stretch_name
+from alexnet_shards.errors import FormatError
+from alexnet_shards.files import own_directory
+from alexnet_shards.manifest import BUILD_DIRECTORY
+
+# Stretches whose pictures are not what was written are read again; a disk that damages them every time is given up.
+MAX_ROUNDS = 4
+R = TypeVar("R", bound=Result)
+Rows = npt.NDArray[np.int64]
+
+
+class OncePass:
+    """One split that is read once.
+
+    `setup` is of its stretches; its containers are the split's archives, () where the index has to be known first.
+    """
+
+    def __init__(self, split: str, setup: BuildSetup, workers: int, hang_seconds: float, progress: RunProgress) -> None:
+        self._split, self._setup, self._progress = split, setup, progress
+        self._workers, self._hang_seconds = workers, hang_seconds
+        self._found: list[StretchFacts] | None = None  # of the archives, once they were read
+
+    @property
+    def archives(self) -> tuple[Path, ...]:
+        """What is walked forward before anybody knows what is in it."""
+        return self._setup.containers
+
+    def index(self, source: ArchivedSource, label_order: str | None, begin: Callable[[], Tick]) -> SplitSource:
+        """Convert the archives in stretches, and index the split by what the stretches took down of them; `begin` begins
+        the count of that.
+
+        Raises SourceError for archives that cannot be used.
+        """
+        source.check(self._split)
+        for path in self.archives:
+            with open_tar(path):
+                pass  # what it is no tar for is said before anything is read
+        with self._engine(self._setup) as engine:
+            self._found = self._convert(engine, self._of_archives())
+        stretches = self._of_archives()
+
+        def opened(path: Path) -> NotedArchive:
+            mine = [stretch for stretch in stretches if stretch.path == path]
+            noted = [NotedStretch(stretch.start, notes_path(self._setup, stretch.name)) for stretch in mine]
+            return NotedArchive(noted, path.stat().st_size, partial(_read_in_place, path))
+
+        try:
+            return source.through(opened).read(self._split, label_order, begin())
+        except FormatError as error:
+            raise SourceError(str(error)) from error
+
+    def digests(self, images: SplitSource) -> Pictures:
+        """What the stretches that are there have of an index's images; nothing is read for it."""
+        if self._found is not None:
+            return find_pictures(images, self._found)
+        jobs = self._of_archives()
+        found = (finished_stretch(self._setup, job.name, job.identity(self._setup)) for job in jobs)
+        return find_pictures(images, [facts for facts in found if facts is not None])
+
+    def build(self, setup: BuildSetup, images: SplitSource, shards: Sequence[ShardJob], order: Rows) -> list[Sidecar]:
+        """The sidecars of all `shards`, made where they are not there; `order` are the images as they stand in them.
+
+        Raises RunError where a stretch is damaged again and again.
+        """
+        with self._engine(setup) as engine:
+            sidecars = self._look(engine, setup, shards)
+            if len(sidecars) == len(shards):
+                return sidecars
+            for _ in range(MAX_ROUNDS):
+                sidecars, damaged = self._write(engine, images, shards, order)
+                if not damaged:
+                    return sidecars
+                self._found = None
+                for name in map(stretch_name, damaged):
+                    self._progress.say(f"{self._split}: {name} is not what was written; it is read again")
+                    for path in (grouped_path(setup, name), layout_path(setup, name)):
+                        path.unlink(missing_ok=True)
+        raise RunError(f"{setup.out}: what was written there is damaged again and again; check its disk")
+
+    def _look(self, engine: Engine, setup: BuildSetup, shards: Sequence[ShardJob]) -> list[Sidecar]:
+        """The sidecars of all shards where none seems to be missing, else none."""
+        if not all((setup.out / job.name).is_file() and sidecar_path(setup, job.name).is_file() for job in shards):
+            return []
+        jobs = [PartJob(number=job.number, shards=(job,)) for job in shards]
+        return _in_order(self._run(engine, jobs, ("", sum(job.images for job in jobs), "images", "shards")))
+
+    def _write(
+        self, engine: Engine, images: SplitSource, shards: Sequence[ShardJob], order: Rows
+    ) -> tuple[list[Sidecar], set[int]]:
+        """(sidecars, damaged stretches): all three passes, each of which keeps what is there."""
+        if self._found is None:
+            self._found = self._convert(engine, self._of_archives())
+        missing = find_pictures(images, self._found).missing()
+        listed = self._convert(engine, listed_stretches(images, missing, len(self._found)))
+        pictures = find_pictures(images, [*self._found, *listed])
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        jobs, places = group_jobs(pictures, rank)
+        grouped = self._run(engine, jobs, (": grouping", len(jobs), "stretches", "stretches"))
+        damaged = {each.number for each in grouped if each.is_damaged}
+        if damaged:
+            return [], damaged
+        pictures.table["place"] = places
+        ends = np.cumsum([job.images for job in shards])
+        rows = [order[end - job.images : end] for job, end in zip(shards, ends, strict=True)]
+        parts = self._run(engine, part_jobs(shards, rows, pictures), (": writing", len(order), "images", "parts"))
+        return _in_order(parts), {number for result in parts for number in result.damaged}
+
+    def _of_archives(self) -> list[ArchiveStretch]:
+        return archive_stretches(self.archives)
+
+    def _engine(self, setup: BuildSetup) -> Engine:
+        return Engine(setup, self._workers, self._hang_seconds, self._progress)
+
+    def _convert(self, engine: Engine, jobs: Sequence[Job[StretchFacts]]) -> list[StretchFacts]:
+        total = sum(job.images for job in jobs)
+        found = self._run(engine, jobs, (": reading once", total, "bytes", "stretches"))
+        return sorted(found, key=lambda facts: facts.number)
+
+    def _run(self, engine: Engine, jobs: Sequence[Job[R]], counted: tuple[str, int, str, str]) -> list[R]:
+        """All results; `counted` is (title, total, unit, what the jobs are called)."""
+        if not jobs:
+            return []
+        title, total, unit, pieces = counted
+        with self._progress.counted(f"{self._split}{title}", total, unit, pieces):
+            return list(engine.run(jobs, len(jobs)))
+
+
+def _in_order(results: Iterable[PartResult]) -> list[Sidecar]:
+    return sorted((sidecar for result in results for sidecar in result.sidecars), key=lambda sidecar: sidecar.number)
+
+
+def _read_in_place(path: Path, offset: int, size: int) -> bytes:
+    """What no stretch took down: rare, so the file is opened for it."""
+    file = LocalFile(path)
+    try:
+        return file.read_at(offset, size)
+    finally:
+        file.close()
+
+
+def once_pass(
+    request: ShardsRequest, source: Source, split: str, known: dict[str, Any], progress: RunProgress
+) -> OncePass | None:
+    """The pass that reads a split once, None where it is read in place; what was chosen, and what it needs, is said."""
+    archives = source.archives(split) if isinstance(source, ArchivedSource) else ()
+    if request.share is not None or request.finish:
+        return None
+    reading = choose_reading(request.read, archives or (source.directory,), share_to_make(request.out, split))
+    if not reading.is_once:
+        progress.say(reading_line(split, reading, 0))
+        return None
+    needed = expected_of_archives(archives) if archives else 0
+    progress.say(reading_line(split, reading, needed))
+    refuse_early(request.out, split, known)
+    sidecars = own_directory(own_directory(request.out / BUILD_DIRECTORY) / split)
+    warning = check_space(request.out, 2 * needed - present_bytes(sidecars))
+    if warning:
+        progress.say(warning)
+    setup = BuildSetup(
+        containers=archives,
+        recipe=request.recipe,
+        out=request.out,
+        sidecars=sidecars,
+        max_member_bytes=request.max_member_bytes,
+    )
+    return OncePass(split, setup, request.workers, request.hang_seconds, progress)
+
+
+def present_bytes(directory: Path) -> int:
+    """How much of a pass's pictures lies in a split's `.build`."""
+    kinds = ("stretch-*.pictures", "stretch-*.grouped")
+    return sum(path.stat().st_size for kind in kinds for path in directory.glob(kind))
+
+
+def remove_stretches(directory: Path) -> None:
+    """Remove what a pass left in a split's `.build`, once the split is whole."""
+    for path in directory.glob("stretch-*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,67 @@
+"""What `alexnet-prep shards` was asked for, and what a repair asks for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alexnet_pixels import PixelRecipe
+from alexnet_prep.choice import AUTO
+from alexnet_prep.classes import ClassRules
+from alexnet_prep.errors import RunError
+from alexnet_prep.job import MAX_MEMBER_BYTES
+from alexnet_prep.share import Share
+from alexnet_shards.manifest import load_manifest, manifest_path
+
+HANG_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsRequest:
+    """What `alexnet-prep shards` was asked for; `split` may be "all", `num_shards` and `label_order` None.
+
+    `share` is the part to make of every split, None for the whole; `finish` joins parts that are made already. `read` is
+    IN_PLACE, ONCE or AUTO; with `stats` the training split's statistics are made as well.
+    """
+
+    source: Path
+    out: Path
+    split: str
+    edition: str
+    num_shards: int | None
+    workers: int
+    seed: int
+    label_order: str | None
+    recipe: PixelRecipe
+    hang_seconds: float
+    checksum: bool = False
+    rules: ClassRules = field(default_factory=ClassRules)
+    max_member_bytes: int = MAX_MEMBER_BYTES
+    share: Share | None = None
+    finish: bool = False
+    read: str = AUTO
+    stats: bool = False
+
+
+def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int) -> Iterator[ShardsRequest]:
+    """The requests that made the splits in `out`, to be made again: what is whole is kept, the rest is rebuilt.
+
+    Raises RunError for shards that alexnet-prep did not make.
+    """
+    for split in splits:
+        manifest = load_manifest(manifest_path(out, split))
+        if not manifest.recipe:
+            raise RunError(f"{out}: {split} was not made by alexnet-prep shards; repair it where it was made")
+        yield ShardsRequest(
+            source=source,
+            out=out,
+            split=split,
+            edition="auto",
+            num_shards=len(manifest.shards),
+            workers=workers,
+            seed=manifest.seed,
+            label_order=manifest.label_order,
+            recipe=PixelRecipe.from_dict(manifest.recipe),
+            hang_seconds=HANG_SECONDS,
+            rules=ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True),
+            max_member_bytes=manifest.source.get("max_member_bytes", MAX_MEMBER_BYTES),
+        )
