@@ -8,6 +8,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import socket
 import ssl
 import struct
@@ -17,11 +18,12 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import numpy as np
@@ -524,3 +526,58 @@ def plain_server() -> Iterator[Callable[[Path], FaultProxy]]:
             return proxy
 
         yield start
+
+
+@dataclass
+class Seen:
+    """What a browser made of a page: its messages, errors and requests, and the page itself while it is open."""
+
+    page: Any
+    messages: list[str]
+    requests: list[str]
+
+    def text(self, selector: str) -> list[str]:
+        """The text of every element that a CSS selector finds."""
+        texts: list[str] = self.page.locator(selector).all_inner_texts()
+        return texts
+
+
+@contextmanager
+def _opened(
+    address: str, width_px: int = 1280, scheme: Literal["light", "dark"] = "light", wait: str = ""
+) -> Iterator[Seen]:
+    """The page at `address`, loaded; `wait` is an expression that becomes true. Skips where there is no Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install '.[dev]'")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": width_px, "height": 900}, color_scheme=scheme)
+        seen = Seen(page=context.new_page(), messages=[], requests=[])
+        seen.page.on("console", lambda message: seen.messages.append(f"{message.type}: {message.text}"))
+        seen.page.on("pageerror", lambda error: seen.messages.append(f"error: {error}"))
+        seen.page.on("request", lambda request: seen.requests.append(request.url))
+        try:
+            seen.page.goto(address)
+            if wait:
+                seen.page.wait_for_function(wait, timeout=60_000)
+            yield seen
+        finally:
+            browser.close()
+
+
+def _check_self_contained(seen: Seen, path: Path) -> None:
+    """No message, no request but for the file itself, nothing wider than the screen, a text for each picture."""
+    assert seen.messages == []
+    assert [url for url in seen.requests if not url.startswith("data:")] == [path.as_uri()]
+    wide, screen = seen.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide <= screen
+    assert seen.page.locator("img:not([alt]), img[alt='']").count() == 0
+    assert seen.page.locator(".chart:not([aria-label])").count() == 0
+
+
+@pytest.fixture(scope="session")
+def browser() -> SimpleNamespace:
+    """`opened(address, width_px, scheme, wait)`: a page in Debian's Chromium; `check_self_contained(seen, path)`."""
+    return SimpleNamespace(opened=_opened, check_self_contained=_check_self_contained)

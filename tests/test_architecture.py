@@ -17,9 +17,17 @@ ALLOWED_ROOMS = {
     "alexnet_shards": set(),
     "alexnet_pixels": {"alexnet_shards"},
     "alexnet_drawn": {"alexnet_shards"},
+    "alexnet_pages": {"alexnet_shards"},
     "alexnet_command": {"alexnet_shards"},
     "alexnet_remote": {"alexnet_shards"},
-    "alexnet_prep": {"alexnet_command", "alexnet_drawn", "alexnet_pixels", "alexnet_remote", "alexnet_shards"},
+    "alexnet_prep": {
+        "alexnet_command",
+        "alexnet_drawn",
+        "alexnet_pages",
+        "alexnet_pixels",
+        "alexnet_remote",
+        "alexnet_shards",
+    },
     "alexnet_stream": {"alexnet_remote", "alexnet_shards"},
     "alexnet_network": {"alexnet_shards"},
     "alexnet_train": {

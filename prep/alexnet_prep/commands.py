@@ -251,11 +251,17 @@ def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None
     _result(options["as_json"], found.as_json(), found.lines())
 
 
-@commands.command(examples=["alexnet-prep report", "alexnet-prep report --shards shards --json"])
+@commands.command(
+    examples=["alexnet-prep report --shards shards --json", "alexnet-prep report --html --source /path/to/archives"]
+)
 @takes_shards("Shards", "shards")
 @SPLIT
+@click.option("--html", "as_page", is_flag=True, help="Also write report.html beside the shards, a page of pictures.")
+@click.option(
+    "--source", metavar="DIR", type=click.Path(path_type=Path), help="Archives, for the page's pictures of odd files."
+)
 @JSON
-def report(shards: tuple[str, ...], split: str, as_json: bool) -> None:
+def report(shards: tuple[str, ...], split: str, as_page: bool, source: Path | None, as_json: bool) -> None:
     """Show what became of every source file, from the manifests of finished splits."""
     with loading():
         from alexnet_prep.report import account_line, manifest_reports, report_lines, report_table
@@ -265,7 +271,11 @@ def report(shards: tuple[str, ...], split: str, as_json: bool) -> None:
     directory, splits = named_splits(shards, split)
     manifests = [load_manifest(manifest_path(directory, name)) for name in splits]
     reports = manifest_reports(manifests)
-    lines = (line for entry in reports for line in (account_line(entry), *report_lines(entry)))
+    lines = [line for entry in reports for line in (account_line(entry), *report_lines(entry))]
+    if as_page:
+        with loading():
+            from alexnet_prep.shardspage import PageRequest, write_shards_page
+        say(f"page: {write_shards_page(PageRequest(directory=directory, splits=splits, source=source))}")
     _result(as_json, reports, [*report_table(reports), *lines])
 
 

@@ -1,0 +1,247 @@
+"""The report of shards as a page: the account, what was odd, counts, samples, statistics, and how they were made."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet_command.units import size_text
+from alexnet_pages import Block, Chart, Gallery, Page, Pairs, Section, Table, Text, write_page
+from alexnet_pages.charts import cloud_chart, histogram
+from alexnet_prep.classes import ClassRules
+from alexnet_prep.pagepictures import (
+    Sample,
+    cloud_points,
+    crop_pictures,
+    mean_picture,
+    noisy_pictures,
+    sample_pictures,
+    spread_samples,
+)
+from alexnet_prep.pagesources import check_same, odd_sources
+from alexnet_prep.report import account_line, manifest_reports
+from alexnet_prep.source import find_source
+from alexnet_prep.statistics import PUBLISHED, angles_degrees, comparison
+from alexnet_shards import ShardSet, Stats, load_manifest, load_stats, open_shards
+from alexnet_shards.manifest import Manifest, manifest_path
+
+SAMPLES, THUMBNAIL_PX = 48, 96
+CLOUD_PIXELS, CLOUD_SAMPLES = 1500, 60
+SHOWN_ROWS = 40
+MIDDLE_GREY = 118
+COUNT_BINS = 24
+PAGE_NAME = "report.html"
+CHANNELS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest:
+    """The folder of the shards and its splits; `source`, where it is given, lets odd images be shown."""
+
+    directory: Path
+    splits: tuple[str, ...]
+    source: Path | None = None
+
+
+def shards_page(request: PageRequest) -> Page:
+    """The page of finished splits. Raises FormatError or SourceError where one of the files cannot be used."""
+    manifests = {split: load_manifest(manifest_path(request.directory, split)) for split in request.splits}
+    first = "train" if "train" in manifests else request.splits[0]
+    shards = open_shards([str(request.directory / fact.name) for fact in manifests[first].shards])
+    stats_path = request.directory / "stats.npz"
+    stats = load_stats(stats_path) if stats_path.is_file() else None
+    samples = spread_samples(shards, CLOUD_SAMPLES)
+    images = sum(manifest.samples for manifest in manifests.values())
+    size = sum(fact.bytes for manifest in manifests.values() for fact in manifest.shards)
+    sections = [
+        Section(title="The account", blocks=tuple(_account(list(manifests.values())))),
+        Section(title="Odd pictures", blocks=tuple(_odd(request, manifests))),
+        Section(title="Images a class", blocks=tuple(_counts(shards, manifests[first]))),
+        Section(
+            title="Samples",
+            blocks=(Gallery(pictures=sample_pictures(samples[:SAMPLES], THUMBNAIL_PX), side_px=THUMBNAIL_PX),),
+        ),
+        Section(title="Statistics", blocks=tuple(_statistics(stats, samples))),
+        Section(title="What training does to a picture", blocks=tuple(_augmentation(stats, samples))),
+        Section(title="How they were made", blocks=tuple(_made(request, manifests))),
+    ]
+    return Page(
+        title=f"Shards in {request.directory.resolve().name}",
+        lead=f"{images:,} images of {len(shards.classes):,} classes in {', '.join(manifests)}: {size_text(size)}.",
+        sections=tuple(section for section in sections if section.blocks),
+    )
+
+
+def write_shards_page(request: PageRequest) -> Path:
+    """Write the page beside the shards, whole or not at all; returns where. Raises what shards_page and write_page do."""
+    path = request.directory / PAGE_NAME
+    write_page(path, shards_page(request))
+    return path
+
+
+def _account(manifests: Sequence[Manifest]) -> Iterator[Block]:
+    reports = manifest_reports(manifests)
+    header = ("split", "entries", "written", "patched", "dropped", "ignored", "missing", "shards", "size")
+    rows = tuple(
+        (
+            report["split"],
+            *(f"{report[name]:,}" for name in ("entries", "written", "patched")),
+            f"{len(report['dropped']):,}",
+            f"{sum(report['ignored'].values()):,}",
+            f"{report['missing']:,}",
+            f"{report['shards']:,}",
+            size_text(report["bytes"]),
+        )
+        for report in reports
+    )
+    yield Table(
+        header=header,
+        rows=rows,
+        caption="Every entry of the source is written, dropped with a reason, or ignored for its kind.",
+    )
+    for report in reports:
+        yield Text(text=account_line(report))
+    kinds = [(report["split"], kind, f"{count:,}") for report in reports for kind, count in report["converted"].items()]
+    if kinds:
+        yield Table(
+            header=("split", "converted", "images"), rows=tuple(kinds), caption="Images that were no plain RGB JPEG."
+        )
+    dropped = [(report["split"], entry["key"], entry["reason"]) for report in reports for entry in report["dropped"]]
+    if dropped:
+        caption = f"Dropped, {min(len(dropped), SHOWN_ROWS):,} of {len(dropped):,}"
+        yield Table(header=("split", "image", "reason"), rows=tuple(dropped[:SHOWN_ROWS]), caption=caption)
+    notes = [(note,) for report in reports for note in report["notes"]]
+    if notes:
+        yield Table(header=("notes",), rows=tuple(notes[:SHOWN_ROWS]))
+
+
+def _odd(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block]:
+    odd = [m for m in manifests.values() if any(m.report.get(name) for name in ("patched", "dropped", "converted"))]
+    if not odd:
+        return
+    if request.source is None:
+        yield Text(text="Name the archives with --source to see damaged, patched, dropped and converted pictures here.")
+        return
+    for manifest in odd:
+        rules = ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True)
+        found = find_source(request.source, "auto", rules)
+        source = found.read(manifest.split, manifest.label_order, lambda count: None)
+        check_same(source, manifest, request.source)
+        yield from odd_sources(source, manifest).blocks(manifest)
+
+
+def _counts(shards: ShardSet, manifest: Manifest) -> Iterator[Block]:
+    labels = shards.labels[shards.labels >= 0]
+    counts = np.bincount(labels, minlength=len(shards.classes)) if len(shards.classes) else np.zeros(0, np.int64)
+    if not len(counts):
+        return
+    yield count_chart(counts, manifest.split)
+    differences = manifest.report.get("count_differences", [])
+    if not differences:
+        return
+    words = {fact.wnid: fact.words.partition(",")[0] for fact in shards.classes}
+    worst = sorted(differences, key=lambda each: each["found"] - each["expected"])[:SHOWN_ROWS]
+    rows = tuple(
+        (each["wnid"], words.get(each["wnid"], ""), f"{each['found']:,}", f"{each['expected']:,}") for each in worst
+    )
+    caption = f"Classes that have not the devkit's number of images: {len(rows):,} of {len(differences):,}"
+    yield Table(header=("class", "words", "found", "devkit"), rows=rows, caption=caption)
+
+
+def count_chart(counts: npt.NDArray[np.int64], split: str) -> Chart:
+    """How many classes have how many images; (classes,) counts."""
+    low, high = int(counts.min()), int(counts.max())
+    edges = np.unique(np.linspace(low, high + 1, min(COUNT_BINS, high + 1 - low) + 1).round().astype(np.int64))
+    found, _ = np.histogram(counts, edges)
+    bins = [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], found, strict=True)]
+    words = f"{len(counts):,} classes have {low:,} to {high:,} images, {counts.mean():,.1f} on average"
+    return histogram(f"Images a class, {split}", words, bins, ("images in a class", "classes"))
+
+
+def _statistics(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Block]:
+    if stats is None:
+        yield Text(text="None yet: make them with alexnet-prep compute-stats.")
+        return
+    yield Gallery(pictures=(mean_picture(stats),), side_px=160)
+    rows = tuple(
+        (
+            row["source"],
+            *(" ".join(f"{v:.1f}" for v in row[name]) for name in ("rgb_mean", "axis_deviations", "angles_degrees")),
+        )
+        for row in comparison(stats)
+    )
+    header = ("statistics of", "mean red, green, blue", "deviations along the axes", "degrees to our axes")
+    yield Table(header=header, rows=rows, caption=f"Over {stats.images:,} images, grey levels of 0 to 255")
+    theirs = PUBLISHED[0]
+    axes = np.array(theirs.axes).T
+    apart = ", ".join(f"{angle:.1f}" for angle in angles_degrees(stats.eigenvectors, axes))
+    for channels in ((0, 1), (0, 2)):
+        lines = {
+            **_axis_lines(
+                "ours", stats.rgb_mean, stats.eigenvectors * np.sqrt(np.maximum(stats.eigenvalues, 0)), channels
+            ),
+            **_axis_lines("published", np.array(theirs.rgb_mean), axes * np.array(theirs.axis_deviations), channels),
+        }
+        names = (CHANNELS[channels[0]], CHANNELS[channels[1]])
+        yield cloud_chart(
+            f"Pixels in {names[0]} and {names[1]}, with the axes of all of them",
+            f"pixels of {len(samples)} images; our axes are {apart} degrees from the published",
+            cloud_points(samples, CLOUD_PIXELS, channels),
+            names,
+            lines,
+        )
+
+
+def _axis_lines(
+    whose: str, mean: npt.NDArray[np.float64], axes: npt.NDArray[np.float64], channels: tuple[int, int]
+) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
+    """The three axes (columns, one deviation long), two deviations to both sides of the mean, in two channels."""
+    lines = {}
+    for axis in range(3):
+        ends = [mean + sign * 2 * axes[:, axis] for sign in (-1, 1)]
+        low, high = ((float(end[channels[0]]), float(end[channels[1]])) for end in ends)
+        lines[f"axis {axis + 1}, {whose}"] = (low, high)
+    return lines
+
+
+def _augmentation(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Block]:
+    if not samples:
+        return
+    image_hwc = min(samples, key=lambda sample: abs(float(sample.image_hwc.mean()) - MIDDLE_GREY)).image_hwc
+    yield Gallery(pictures=crop_pictures(image_hwc), side_px=160, caption="Crops of 224x224, mirrored half of the time")
+    if stats is None:
+        return
+    for axis in range(3):
+        caption = f"Colour noise along axis {axis + 1}, in deviations of the normal draw"
+        yield Gallery(pictures=noisy_pictures(image_hwc, stats, axis, 112), side_px=112, caption=caption)
+
+
+def _made(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block]:
+    manifest = next(iter(manifests.values()))
+    yield Pairs(
+        pairs=(
+            ("edition", manifest.edition),
+            ("label order", manifest.label_order),
+            ("seed of the shuffle", str(manifest.seed)),
+            *((name.replace("_", " "), str(value)) for name, value in manifest.recipe.items()),
+            *manifest.libraries.items(),
+        )
+    )
+    rows = tuple(
+        (split, f"{len(m.shards):,}", f"{m.samples:,}", m.fingerprint()[:16]) for split, m in manifests.items()
+    )
+    yield Table(header=("split", "shards", "images", "fingerprint begins"), rows=rows)
+    containers = sorted({str(name) for m in manifests.values() for name in m.source.get("containers", [])})
+    if containers:
+        yield source_table(containers)
+    where = request.directory
+    yield Text(text=f"alexnet-prep verify --shards {where} hashes every shard and decodes every sample again.")
+
+
+def source_table(containers: Sequence[str]) -> Block:
+    """The files of the source, the first of many."""
+    more = len(containers) - SHOWN_ROWS
+    rows = [(name,) for name in containers[:SHOWN_ROWS]] + ([(f"… and {more:,} more",)] if more > 0 else [])
+    return Table(header=("files of the source",), rows=tuple(rows))

@@ -1,0 +1,24 @@
+"""Pages: figures, tables and pictures as one HTML file that needs no network to be looked at.
+
+page = Page(title="Shards", sections=(Section(title="Account", blocks=(Table(header=("split",), rows=(("train",),)),)),))
+write_page(Path("report.html"), page)
+"""
+
+from alexnet_pages.blocks import Block, Chart, Gallery, Page, Pairs, Picture, Section, Table, Text
+from alexnet_pages.page import write_page
+
+# Names for other rooms, and the modules that they may import from; everything else is private to the room.
+__all__ = [
+    "Block",
+    "Chart",
+    "Gallery",
+    "Page",
+    "Pairs",
+    "Picture",
+    "Section",
+    "Table",
+    "Text",
+    "charts",
+    "pictures",
+    "write_page",
+]

@@ -1,0 +1,61 @@
+"""A page as one HTML file: template, style, the charts' library and all data in it, so that it asks no other host."""
+
+import json
+import time
+from pathlib import Path
+
+from alexnet_pages.blocks import Block, Chart, Page
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.extras import require
+from alexnet_shards.files import write_atomic
+
+TEMPLATE = Path(__file__).parent / "page.html.j2"
+MAX_PAGE_BYTES = 6_000_000
+
+
+class PageError(AlexnetError):
+    """A page that cannot be made."""
+
+
+def render_page(page: Page, made_at: str) -> str:
+    """The HTML of a page. Everything in it is data: markup in names is shown, not followed.
+
+    Raises MissingLibraryError where the extra `report` is not installed.
+    """
+    require("jinja2", "jinja2", "report")
+    require("vl_convert", "vl-convert-python", "report")
+    import jinja2
+    import vl_convert
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(TEMPLATE.read_text())
+    charts = [block for section in page.sections for block in section.blocks if isinstance(block, Chart)]
+    library = vl_convert.javascript_bundle(None) if charts else ""  # type: ignore[arg-type]  # its default
+    specs = [_script_json(chart.spec) for chart in charts]
+    return template.render(page=page, made_at=made_at, library=library, specs=specs, kind=_kind)
+
+
+def write_page(path: Path, page: Page) -> int:
+    """Write a page beside its place, then rename it; returns its bytes.
+
+    Raises PageError where it would be larger than a mail takes, MissingLibraryError without the extra `report`, and
+    FileError where it cannot be written.
+    """
+    content = render_page(page, time.strftime("%Y-%m-%d %H:%M:%S %Z")).encode("utf-8", "backslashreplace")
+    if len(content) > MAX_PAGE_BYTES:
+        raise PageError(
+            f"{path}: the page has {len(content):,} bytes; expected at most {MAX_PAGE_BYTES:,}: show fewer pictures"
+        )
+    write_atomic(path, content)
+    return len(content)
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__.lower()
+
+
+def _script_json(value: object) -> str:
+    """JSON that may stand in a script element: nothing in it can end the element."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
