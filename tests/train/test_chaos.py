@@ -148,7 +148,7 @@ class Chaos:
             run = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.wait_for_steps(lambda: run.poll() is not None)
         assert run.poll() is None, self.log.read_text()[-2000:]
-        return run, int(Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[-1])
+        return run, worker_of(run)
 
     def torchrun_worker_killed(self) -> None:
         run, worker = self.torchrun()
@@ -158,7 +158,18 @@ class Chaos:
         assert run.wait(DEADLINE_SECONDS) != 0
 
     def torchrun_killed(self) -> None:
+        self.kill(*self.torchrun())
+
+    def torchrun_and_worker_killed(self) -> None:
+        """The one after the other, of one start."""
         run, worker = self.torchrun()
+        os.kill(worker, signal.SIGKILL)
+        self.wait_for_steps(lambda: run.poll() is not None)
+        assert run.poll() is None, self.log.read_text()[-2000:]
+        self.kill(run, worker_of(run))
+
+    def kill(self, run: "subprocess.Popen[bytes]", worker: int) -> None:
+        """Kill torchrun."""
         run.kill()
         run.wait()
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -175,6 +186,11 @@ class Chaos:
         event()
         self.done[event.__name__] += 1
         assert self.whole() or not before, f"no whole checkpoint is left after {event.__name__}"
+
+
+def worker_of(run: "subprocess.Popen[bytes]") -> int:
+    """The process id of torchrun's worker."""
+    return int(Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[-1])
 
 
 def end_of(out: Path) -> dict[str, Any]:
@@ -207,11 +223,11 @@ def run_through(chaos: Chaos, events: list[Callable[[], None]], straight: Path) 
 
 
 @pytest.mark.timeout(900)
-def test_eight_events(make_run: Callable[..., str], tmp_path: Path) -> None:
-    chaos = Chaos(make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run", epochs=24, seed=1)
+def test_seven_events(make_run: Callable[..., str], tmp_path: Path) -> None:
+    chaos = Chaos(make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run", epochs=20, seed=1)
     events = [
         chaos.killed, chaos.failing_disk, chaos.terminated, chaos.cut_newest, chaos.asked_to_save, chaos.two_at_once,
-        chaos.torchrun_killed, chaos.torchrun_worker_killed,
+        chaos.torchrun_and_worker_killed,
     ]  # fmt: skip
     run_through(chaos, events, tmp_path / "straight")
 

@@ -42,6 +42,17 @@ def torchrun(processes: int, *words: str) -> dict[str, Any]:
     return found
 
 
+Run = Callable[..., Any]
+
+
+def alone(run: Run, *words: str) -> dict[str, Any]:
+    """The same of this process alone."""
+    done = run(*words, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def words(pattern: str, out: Path, *settings: str) -> list[str]:
     sets = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
     return ["train", "--shards", pattern, "--recipe", "demo", *sets, "--out", str(out), "--device", "cpu"]
@@ -51,11 +62,12 @@ def losses(out: Path) -> list[float]:
     return [record["train_loss"] for record in read_metrics(out / "metrics.jsonl")]
 
 
-def test_any_number_of_processes_is_the_same_run(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_any_number_of_processes_is_the_same_run(run: Run, make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern = make_run(tmp_path / "shards")
     # The gradients of two processes are also added up from parts of two images.
-    parts = {1: (), 2: ("micro_batch_size=2",), 3: ()}
-    records = {count: torchrun(count, *words(pattern, tmp_path / str(count), *parts[count])) for count in parts}
+    parts = {2: ("micro_batch_size=2",), 3: ()}
+    records = {1: alone(run, *words(pattern, tmp_path / "1"))}
+    records |= {count: torchrun(count, *words(pattern, tmp_path / str(count), *parts[count])) for count in parts}
     weights = {count: load_checkpoint(Path(records[count]["checkpoint"]))["model"] for count in records}
     for count in (2, 3):
         assert losses(tmp_path / str(count)) == pytest.approx(losses(tmp_path / "1"), rel=TOLERANCE)
@@ -64,16 +76,17 @@ def test_any_number_of_processes_is_the_same_run(make_run: Callable[..., str], t
         for name, tensor in weights[1].items():
             torch.testing.assert_close(weights[count][name], tensor, rtol=1e-3, atol=1e-5, msg=name)
     evaluate = ["eval", "--checkpoint", records[1]["checkpoint"], "--shards", f"{tmp_path}/shards/val-*.tar"]
-    counts = [torchrun(count, *evaluate, "--views", "10", "--batch-size", "3") for count in (1, 2)]
-    assert counts[0] == counts[1]
-    assert counts[0]["images"] == 11
+    evaluate += ["--views", "10", "--batch-size", "3"]
+    counts = alone(run, *evaluate)
+    assert torchrun(2, *evaluate) == counts
+    assert counts["images"] == 11
 
 
-def test_a_run_goes_on_with_another_number_of_processes(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(run: Run, make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern = make_run(tmp_path / "shards")
-    torchrun(1, *words(pattern, tmp_path / "straight"))
+    alone(run, *words(pattern, tmp_path / "straight"))
     torchrun(2, *words(pattern, tmp_path / "changed", "epochs=1"))
-    torchrun(1, *words(pattern, tmp_path / "changed"))
+    alone(run, *words(pattern, tmp_path / "changed"))
     assert losses(tmp_path / "changed") == pytest.approx(losses(tmp_path / "straight"), rel=TOLERANCE)
 
 
@@ -90,20 +103,22 @@ def started(out: Path, pattern: str) -> subprocess.Popen[bytes]:
     return run
 
 
-def test_a_killed_process_is_started_again_and_the_run_ends_right(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_a_killed_process_is_started_again_and_the_run_ends_right(
+    run: Run, make_run: Callable[..., str], tmp_path: Path
+) -> None:
     pattern = make_run(tmp_path / "shards", val_sizes=())
-    torchrun(1, *words(pattern, tmp_path / "straight", "epochs=8", "checkpoint_every_steps=2"))
-    run = started(tmp_path / "killed", pattern)
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    alone(run, *words(pattern, tmp_path / "straight", "epochs=8", "checkpoint_every_steps=2"))
+    killed = started(tmp_path / "killed", pattern)
+    children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
-    assert run.wait() == 0, (tmp_path / "killed.err").read_text()
+    assert killed.wait() == 0, (tmp_path / "killed.err").read_text()
     assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
     stopped = started(tmp_path / "stopped", pattern)
     stopped.terminate()
     assert stopped.wait() != 0
     saved = load_checkpoint(list_checkpoints(tmp_path / "stopped" / "checkpoints")[-1])["step"]
     assert saved == read_metrics(tmp_path / "stopped" / "metrics.jsonl")[-1]["step"]
-    torchrun(1, *words(pattern, tmp_path / "stopped", "epochs=8", "checkpoint_every_steps=2"))
+    alone(run, *words(pattern, tmp_path / "stopped", "epochs=8", "checkpoint_every_steps=2"))
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
 
 

@@ -19,8 +19,7 @@ import torch
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.metrics import read_metrics
 
-KILLS = 20
-SETTINGS = ("width=0.0625", "batch_size=5", "log_every_steps=1", "checkpoint_every_steps=4", "keep_checkpoints=3")
+SETTINGS = ("width=0.03125", "batch_size=5", "log_every_steps=1", "checkpoint_every_steps=4", "keep_checkpoints=3")
 TIMES = {"images_per_second", "data_wait_fraction", "checkpoint", "memory_bytes", "bound_by"}
 # Imports torch once for all the processes of this file.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -75,25 +74,24 @@ def assert_equal_ends(one: Path, other: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_killed_at_random_moments(make_run: Callable[..., str], start: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kills", "epochs"), [(5, 16), pytest.param(20, 60, marks=pytest.mark.long)])
+def test_killed_at_random_moments(
+    make_run: Callable[..., str], start: Callable[..., Any], tmp_path: Path, kills: int, epochs: int
+) -> None:
     pattern = make_run(tmp_path / "shards", val_sizes=(3,))
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    process = start(pattern, straight, "epochs=60")
-    process.join()
-    assert process.exitcode == 0
+    undisturbed = start(pattern, straight, f"epochs={epochs}")
     chance = random.Random(0)
-    kills = 0
-    while kills < KILLS:
-        process = start(pattern, killed, "epochs=60")
+    for _ in range(kills):
+        process = start(pattern, killed, f"epochs={epochs}")
         wait_for_lines(killed, process, chance.randint(1, 14))
         time.sleep(chance.uniform(0, 0.05))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it ended before it was killed: give it more epochs"
-        kills += 1
-    process = start(pattern, killed, "epochs=60")
-    process.join()
-    assert process.exitcode == 0
+    for process in (undisturbed, start(pattern, killed, f"epochs={epochs}")):
+        process.join()
+        assert process.exitcode == 0
     assert_equal_ends(straight, killed)
 
 
@@ -138,7 +136,9 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_before(
 ) -> None:
     """Room for one checkpoint of 2.4 MB and not for the second; with room again the run goes on to the same end."""
     pattern, disk = make_run(tmp_path / "shards", val_sizes=()), mount_disk(4 << 20)
-    sets = [word for setting in (*SETTINGS, "epochs=4", "keep_checkpoints=1") for word in ("--set", setting)]
+    sets = [
+        word for setting in (*SETTINGS, "width=0.0625", "epochs=4", "keep_checkpoints=1") for word in ("--set", setting)
+    ]
     words = ["train", "--shards", pattern, "--recipe", "demo", *sets, "--device", "cpu", "--out"]
 
     def run(out: Path) -> subprocess.CompletedProcess[str]:

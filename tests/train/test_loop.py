@@ -255,12 +255,13 @@ def test_fresh_begins_anew_in_the_same_directory(make_run: Callable[..., str], t
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_memory_is_flat(make_run: Callable[..., str], tmp_path: Path) -> None:
-    """Over 2,000 steps of many epochs, checkpoints and validations."""
-    pattern = make_run(tmp_path / "shards", (50, 50), (3,))
-    settings = ("batch_size=2", "width=0.03125", "epochs=40", "log_every_steps=10", "keep_checkpoints=2")
+@pytest.mark.parametrize("epochs", [10, pytest.param(80, marks=pytest.mark.long)])
+def test_memory_is_flat(make_run: Callable[..., str], tmp_path: Path, epochs: int) -> None:
+    """Over thousands of steps of many epochs, checkpoints and validations; a few hundred in the short form."""
+    pattern = make_run(tmp_path / "shards", (25, 25), (3,))
+    settings = ("batch_size=2", "width=0.03125", f"epochs={epochs}", "log_every_steps=5", "keep_checkpoints=2")
     record = train(pattern, tmp_path / "run", *settings)
-    assert record["step"] == 2000
+    assert record["step"] == 25 * epochs
     memory = [record["memory_bytes"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     quarter = len(memory) // 4
     assert max(memory[-quarter:]) - max(memory[quarter : 2 * quarter]) < 8 << 20
