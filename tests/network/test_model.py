@@ -1,6 +1,7 @@
 """The network layer by layer: counts against the paper's, outputs and gradients against a plain re-statement."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,8 @@ def test_released_network_counts() -> None:
         ("fc8", (1000,), 4_097_000, 4.1),
     ]
     assert sum(cost.parameters for cost in costs) == 60_965_224
+    neurons = [math.prod(cost.output_shape) for cost in costs]
+    assert (neurons[0], sum(neurons)) == (290_400, 659_272)
     assert sum(cost.multiply_adds for cost in costs) == 724_406_816
     assert sum(cost.multiply_adds for cost in costs[:5]) == 665_784_864
 
@@ -285,6 +288,7 @@ def test_the_network_has_the_layers_maps_and_parameters_that_its_config_says() -
 def test_configuration_147_has_the_maps_of_its_released_file() -> None:
     """layers-147.cfg: conv1, pool1, conv2, pool2, conv4, conv5, pool5 of 55, 28, 26, 13, 13, 11, 6 pixels."""
     config = replace(load_recipe("no-overlap").model, width=0.125, num_classes=7)
+    assert (config.pool_px, config.pool_stride_px, config.conv2_padding_px, config.conv5_padding_px) == (2, 2, 1, 0)
     sides = map_sides_px(config, 224)
     assert [sides[name] for name in ("conv1", "pool1", "conv2", "pool2", "conv4", "conv5", "pool5")] == [
         55, 28, 26, 13, 13, 11, 6,

@@ -176,9 +176,11 @@ def test_released_rates_are_those_of_the_log() -> None:
     log = [(0, 1e-2, 1e-2), (22, 1e-2, 1e-2), (23, 1e-3, 1e-3), (51, 1e-4, 1e-4), (68, 1e-5, 1e-4)]
     log += [(72, 0.0, 1e-4), (78, 0.0, 1e-5), (92, 0.0, 1e-5)]
     for epochs_done, conv1, others in log:
-        found = rates_at(optim, ["conv1.weight", "conv5.weight", "fc8.weight"], epochs_done)
-        assert list(found.values()) == pytest.approx([conv1, others, others]), epochs_done
-        assert phase_at(optim.phases, epochs_done).colour_noise == (epochs_done < 68)
+        found = rates_at(optim, ["conv1.weight", "conv5.weight", "fc8.weight", "fc8.bias"], epochs_done)
+        assert list(found.values())[:3] == pytest.approx([conv1, others, others]), epochs_done
+        times = 2 if others >= 1e-3 else 20 if others == 1e-4 else 200
+        assert found["fc8.bias"] == pytest.approx(times * others)
+        assert phase_at(optim.phases, epochs_done).colour_noise == (epochs_done < 93 - 25)
 
 
 @pytest.mark.parametrize(

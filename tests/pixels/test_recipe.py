@@ -15,6 +15,7 @@ def test_a_declared_recipe_comes_back() -> None:
 
 
 def test_silence_is_the_default() -> None:
+    assert (PixelRecipe().filter, PixelRecipe().quality, PixelRecipe().as_dict()["side_px"]) == ("area", 95, 256)
     assert PixelRecipe.from_dict({}) == PixelRecipe()
     before = {"filter": "bicubic", "quality": 90, "subsampling": "4:2:2", "max_pixels": 100_000_000, "side_px": 256}
     assert PixelRecipe.from_dict(before) == PixelRecipe(filter="bicubic", quality=90, subsampling="4:2:2")

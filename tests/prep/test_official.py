@@ -19,6 +19,7 @@ def test_published_sums_are_md5_sums() -> None:
 
 
 def test_a_complete_split_is_compared() -> None:
+    assert [KNOWN["2010", split].members for split in ("train", "val", "test")] == [1_261_406, 50_000, 150_000]
     assert known_differences("2010", "train", 1_261_406, {"gzip": 1, "cmyk": 10, "ycck": 3, "gray": 5000}) == []
     lines = known_differences("2010", "train", 1_261_406, {"gzip": 0, "cmyk": 13})
     assert lines == ["train: 0 files are gzip, a complete ILSVRC-2010 has 1"]

@@ -53,8 +53,9 @@ def test_seeds_and_epochs_differ() -> None:
 
 def test_crops_flips_and_noise_are_uniform_and_independent() -> None:
     table = epoch_table(120_000, 1, 0)
-    cells = np.zeros((33, 33, 2))
+    cells = np.zeros((256 - 224 + 1, 256 - 224 + 1, 2))
     np.add.at(cells, (table.crop_top_px, table.crop_left_px, table.flip.astype(int)), 1)
+    assert np.count_nonzero(cells) == 1089 * 2
     assert sps.chisquare(cells.ravel()).pvalue > 1e-4
     for axis in range(3):
         assert sps.kstest(table.noise_z[:, axis], "norm").pvalue > 1e-4

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_network import rates_at
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.recipe import RECIPES_DIR, load_recipe, recipe_from_dict, recipe_names, save_recipe
 
@@ -15,6 +16,30 @@ def test_released_numbers() -> None:
     assert (recipe.optim.learning_rate, recipe.optim.momentum, recipe.optim.weight_decay) == (0.01, 0.9, 0.0005)
     assert recipe.model.init_std == (0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01)
     assert (recipe.input.noise, recipe.input.noise_scale, recipe.input.noise_divide_by) == ("released", 0.1, 1.1)
+
+
+def test_the_papers_words() -> None:
+    """Section 5: from 0.01, the same for all layers, divided by 10 three times; roughly 90 cycles."""
+    recipe = load_recipe("paper")
+    names = ["conv1.weight", "conv1.bias", "fc8.weight", "fc8.bias"]
+    for epochs_done, drops in ((0, 0), (22, 0), (23, 1), (51, 2), (72, 2), (78, 3), (90, 3)):
+        found = rates_at(recipe.optim, names, epochs_done)
+        assert list(found.values()) == pytest.approx([0.01 / 10**drops] * 4), epochs_done
+    assert recipe.train.epochs == 90
+    assert recipe.model.init_std == (0.01,) * 8
+    assert not recipe.model.lrn_alpha_over_size
+    assert (recipe.model.after_conv1, recipe.model.after_conv2) == (("relu", "lrn", "pool"),) * 2
+    assert all(phase.colour_noise for phase in recipe.optim.phases)
+
+
+def test_ablations_leave_out_what_they_are_named_after() -> None:
+    released = load_recipe("released")
+    assert (released.input.noise, released.model.dropout) == ("released", 0.5)
+    assert load_recipe("no-colour").input.noise == "off"
+    assert load_recipe("no-dropout").model.dropout == 0
+    stages = [load_recipe("no-lrn").model.after_conv1, load_recipe("no-lrn").model.after_conv2]
+    assert not {"lrn", "same_map_norm"} & {stage for after in stages for stage in after}
+    assert load_recipe("one-tower").model.towers == 1
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -24,6 +24,8 @@ def test_the_projects_studies_have_recipes_that_load_and_differ(path: Path) -> N
 def test_the_papers_tables_have_its_networks() -> None:
     table1, table2 = (load_plan(STUDIES / f"table{number}.toml") for number in (1, 2))
     assert [(len(network.seeds), network.published) for network in table1.networks] == [(1, "37.5 / 17.0")]
+    assert [network.published for network in table2.networks] == ["40.7 / 18.2", "", "39.0 / 16.6"]
+    assert [ensemble.published for ensemble in table2.ensembles] == ["38.1 / 16.4", "36.7 / 15.4"]
     members = {network.name: len(network.seeds) for network in table2.networks}
     sizes = {ensemble.name: sum(members[name] for name in ensemble.members) for ensemble in table2.ensembles}
     assert sizes == {"5 CNNs": 5, "7 CNNs": 7}
