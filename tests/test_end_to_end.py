@@ -40,7 +40,7 @@ def shards(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-SMALL = ("--set", "width=0.125", "--set", "batch_size=64", "--set", "epochs=2", "--device", "cpu", "--json")
+SMALL = ("--set", "width=0.0625", "--set", "batch_size=64", "--set", "epochs=2", "--device", "cpu", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,9 @@ def test_statistics_of_other_shards_are_refused(shards: Path, tmp_path: Path) ->
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
-@pytest.mark.parametrize("pattern", ["train-<9..1>.tar", "none-*.tar", "train-{000..017}.tar"])
-def test_unreadable_patterns_are_one_line(shards: Path, tmp_path: Path, pattern: str) -> None:
-    done = run("alexnet-train", "--shards", shards / pattern, *SMALL, "--out", tmp_path / "run", status=1)
+def test_shards_that_are_not_there_are_one_line(shards: Path, tmp_path: Path) -> None:
+    done = run(
+        "alexnet-train", "--shards", shards / "train-{000..017}.tar", *SMALL, "--out", tmp_path / "run", status=1
+    )
     assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").rglob("*.pt"))

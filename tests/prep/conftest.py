@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from alexnet_command.entry import finish
+from alexnet_prep.commands import commands
 
 
 def tar_bytes(members: Sequence[tuple[str, bytes]]) -> bytes:
@@ -103,13 +107,28 @@ def small_source(tmp_path: Path) -> SmallSource:
 Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def run_here(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """`alexnet-prep WORDS` in this process, which spares the imports; its workers are processes all the same."""
+    with redirect_stdout(io.StringIO()) as stdout, redirect_stderr(io.StringIO()) as stderr:
+        status = finish(commands, words)
+    return subprocess.CompletedProcess(words, status, stdout.getvalue(), stderr.getvalue())
+
+
+def run_apart(words: Sequence[str], env: Mapping[str, str] | None) -> subprocess.CompletedProcess[str]:
+    """`alexnet-prep WORDS` in a process of its own."""
+    command = [sys.executable, "-m", "alexnet_prep.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+
+
 @pytest.fixture(scope="session")
 def prep() -> Runner:
-    """Runs `alexnet-prep WORDS` in a process of its own and returns what it printed."""
+    """Runs `alexnet-prep WORDS` and returns what it printed: in a process of its own where `env` is given, or `apart`."""
 
-    def run(*words: object, status: int = 0, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "alexnet_prep.cli", *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+    def run(
+        *words: object, status: int = 0, env: Mapping[str, str] | None = None, apart: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        given = [str(word) for word in words]
+        done = run_apart(given, env) if apart or env is not None else run_here(given)
         assert done.returncode == status, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done

@@ -136,6 +136,7 @@ def test_mistakes_are_one_line(run: Any, make_run: Callable[..., str], tmp_path:
     assert "no file matches" in failure(run("train", "--shards", "nowhere/train-*.tar", *words))
     assert "no such shard" in failure(run("train", "--shards", "nowhere/train-{000..999}.tar", *words))
     assert "unreadable shard pattern" in failure(run("train", "--shards", "shards/train-{0..}.tar", *words))
+    assert "the range runs backwards" in failure(run("train", "--shards", "shards/train-<9..1>.tar", *words))
     assert "did you mean epochs" in failure(run("train", "--shards", pattern, *words, "--set", "epoch=2"))
     assert "did you mean released" in failure(run("train", "--shards", pattern, "--recipe", "release"))
     assert "--device tpu" in failure(run("train", "--shards", pattern, *words, "--device", "tpu"))
