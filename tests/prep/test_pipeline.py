@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -201,18 +202,21 @@ def workers_of(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("goal", [8, pytest.param(50, marks=pytest.mark.long)])
 def test_sigkill_at_any_moment_any_number_of_times(small_source: Any, tmp_path: Path, goal: int) -> None:
-    undisturbed = start(small_source, tmp_path / "undisturbed")
-    assert undisturbed.wait(120) == 0
+    began = time.monotonic()
+    assert start(small_source, tmp_path / "undisturbed").wait(120) == 0
+    took_seconds = time.monotonic() - began
     rng, kills = random.Random(0), {"parent": 0, "worker": 0}
     for attempt in range(4 * goal):
-        out = tmp_path / f"killed{sum(kills.values()) // 10}"  # a new directory after every ten kills
-        process = start(small_source, out)
-        time.sleep(rng.uniform(0.3, 1.6))
-        victims = workers_of(process.pid)
-        kind = "worker" if victims and attempt % 2 else "parent"
-        if process.poll() is None:
-            os.kill(rng.choice(victims) if kind == "worker" else process.pid, signal.SIGKILL)
-            kills[kind] += 1
+        out = tmp_path / f"killed{sum(kills.values()) // 4}"  # a new directory after every four kills
+        process, kind = start(small_source, out), ("parent", "worker")[attempt % 2]
+        time.sleep(rng.uniform(0.1, 0.9) * took_seconds)
+        while kind == "worker" and process.poll() is None and not workers_of(process.pid):
+            time.sleep(0.001)
+        victims = [process.pid] if kind == "parent" else workers_of(process.pid)
+        if process.poll() is None and victims:
+            with suppress(ProcessLookupError):  # a worker that has just ended
+                os.kill(rng.choice(victims), signal.SIGKILL)
+                kills[kind] += 1
         if kind == "parent":
             process.wait(60)
         else:
