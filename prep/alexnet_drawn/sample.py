@@ -17,7 +17,7 @@ from alexnet_shards.editions import EDITIONS
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file, worded, write_atomic
 from alexnet_shards.parsing import Where, load_json
-from alexnet_shards.pool import WorkerPool, worker_pool
+from alexnet_shards.pool import Pool, worker_pool
 
 FACTS_NAME = "sample.json"
 CHUNK_SHOTS = 16
@@ -172,9 +172,7 @@ def _render_chunk(draw: Callable[[Shot], bytes], shots: Sequence[Shot]) -> list[
     return [draw(shot) for shot in shots]
 
 
-def _ahead(
-    pool: WorkerPool, work: Callable[[Sequence[Shot]], list[bytes]], ahead: int, shots: Iterable[Shot]
-) -> Contents:
+def _ahead(pool: Pool, work: Callable[[Sequence[Shot]], list[bytes]], ahead: int, shots: Iterable[Shot]) -> Contents:
     """Results in order with at most `ahead` chunks in memory, however slow the disk is."""
     rest = iter(shots)
     chunks = iter(lambda: list(islice(rest, CHUNK_SHOTS)), [])

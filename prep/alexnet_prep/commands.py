@@ -4,7 +4,7 @@ What a command works with is imported when it runs, so that help is printed at o
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
-from alexnet_prep.options import class_rules, label_place, share
+from alexnet_prep.options import SCHEDULER, class_rules, label_place, share
 
 # alexnet_pixels.FILTERS, which would import a decoder.
 WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, likewise
@@ -83,6 +83,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     help="Shards a split.  [default: 1000 for an official training set, else one for every 1,260 images]",
 )
 @WORKERS
+@SCHEDULER
 @click.option("--seed", metavar="N", type=int, default=0, help="Seed of the global shuffle.")
 @click.option(
     "--quality", metavar="N", type=click.IntRange(1, 100), default=95, help="JPEG quality of the 256x256 images."
@@ -121,11 +122,11 @@ def shards(**options: Any) -> None:
     """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
     with loading():
         from alexnet_pixels import PixelRecipe
+        from alexnet_prep.cluster import hired
         from alexnet_prep.pipeline import ShardsRequest, make_shards
         from alexnet_prep.progress import RunProgress
         from alexnet_prep.report import account_line, refuse_problems, report_lines, report_table
         from alexnet_prep.share import share_lines
-        from alexnet_shards.machine import available_cpus
     options["share"] = share(options.pop("part"), options)
     _say_decoder()
     as_json, strict = options.pop("as_json"), options.pop("strict")
@@ -136,11 +137,11 @@ def shards(**options: Any) -> None:
         "keep_truncated": "keep_truncated",
     }
     recipe = PixelRecipe(**{name: options.pop(option) for option, name in names.items()})
-    options["workers"] = options["workers"] or available_cpus()
     options["label_order"] = options.pop("labels")
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
-    request = ShardsRequest(recipe=recipe, rules=class_rules(options), **options)
-    with Progress("shards", "images") as progress:
+    rules, team = class_rules(options), hired(options.pop("scheduler"), options.pop("workers"), say)
+    with team as workers, Progress("shards", "images") as progress:
+        request = ShardsRequest(recipe=recipe, rules=rules, workers=workers, **options)
         reports = make_shards(request, RunProgress(progress))
     if request.share is not None:
         _result(as_json, reports, share_lines(reports))
@@ -164,21 +165,23 @@ def shards(**options: Any) -> None:
 @click.option("--out", metavar="FILE", type=PATH, help="[default: stats.npz beside the shards]")
 @click.option("--again", is_flag=True, help="Compute them also where they are there already, of these very shards.")
 @WORKERS
+@SCHEDULER
 @JSON
 def compute_stats(shards: tuple[str, ...], out: Path | None, again: bool, **options: Any) -> None:
     """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly; `make stats`."""
     with loading():
         from alexnet_prep import statistics
+        from alexnet_prep.cluster import hired
         from alexnet_prep.report import deviation_line, statistics_facts, statistics_table
         from alexnet_shards import open_shards
-        from alexnet_shards.machine import available_cpus
     opened = open_shards(shards, split="train")
     out = out or Path(opened.paths[0]).parent / "stats.npz"
     seconds, stats = None, None if again else statistics.kept_stats(opened, out)
     if stats is None:
         started = time.monotonic()
-        with Progress("statistics", "images") as progress:
-            stats = statistics.compute_stats(opened, out, options["workers"] or available_cpus(), progress.at)
+        team = hired(options["scheduler"], options["workers"], say)
+        with team as workers, Progress("statistics", "images") as progress:
+            stats = statistics.compute_stats(opened, out, workers, progress.at)
         seconds = time.monotonic() - started
     rows = statistics.comparison(stats)
     facts = statistics_facts(stats, out, seconds) | {"published": rows[1:]}
@@ -197,29 +200,20 @@ def compute_stats(shards: tuple[str, ...], out: Path | None, again: bool, **opti
 @click.option("--repair", is_flag=True, help="Rebuild the bad shards, and only those, from --source.")
 @click.option("--source", metavar="DIR", type=PATH, help="Folder with the archives, for --repair.")
 @WORKERS
+@SCHEDULER
 @JSON
 def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | None, **options: Any) -> None:
     """Hash every shard and decode every sample of the splits that are named; status 1 where anything is wrong."""
     with loading():
+        from alexnet_prep.cluster import hired
         from alexnet_prep.errors import RunError
-        from alexnet_prep.pipeline import make_shards, repair_requests
-        from alexnet_prep.progress import RunProgress
         from alexnet_prep.report import verify_table
         from alexnet_prep.verify import named_splits
-        from alexnet_prep.verify import verify as verify_splits
-        from alexnet_shards.machine import available_cpus
-    workers = options["workers"] or available_cpus()
+    if repair and source is None:
+        raise click.UsageError("--repair needs --source, the folder with the archives")
     directory, splits = named_splits(shards, split)
-    with Progress("verify", "shards") as progress:
-        report = verify_splits(directory, splits, workers, progress.at)
-    if report.bad and repair:
-        if source is None:
-            raise click.UsageError("--repair needs --source, the folder with the archives")
-        with Progress("repair", "images") as progress:
-            for request in repair_requests(directory, splits, source, workers):
-                make_shards(request, RunProgress(progress))
-        with Progress("verify", "shards") as progress:
-            report = verify_splits(directory, splits, workers, progress.at)
+    with hired(options["scheduler"], options["workers"], say) as workers:
+        report = _verified(directory, splits, source if repair else None, workers)
     line = f"{directory}: {report.samples:,} samples in {report.shards:,} shards"
     lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]
     _result(options["as_json"], report.as_json(), lines)
@@ -238,16 +232,17 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | Non
 @click.option("--label", metavar="WHERE", help="Where labels stand: cls, txt or json:FIELD.  [default: cls, numbers]")
 @click.option("--no-labels", is_flag=True, help="Also index samples without a label.")
 @WORKERS
+@SCHEDULER
 @JSON
 def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None:
     """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
+        from alexnet_prep.cluster import hired
         from alexnet_shards.adopt import LabelRules, index_shards, read_classes
-        from alexnet_shards.machine import available_cpus
     facts = read_classes(classes) if classes is not None else None
     rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
-    with Progress("index", "shards") as progress:
-        found = index_shards(shards, options["workers"] or available_cpus(), progress.at, rules)
+    with hired(options["scheduler"], options["workers"], say) as workers, Progress("index", "shards") as progress:
+        found = index_shards(shards, workers, progress.at, rules)
     _result(options["as_json"], found.as_json(), found.lines())
 
 
@@ -277,6 +272,23 @@ def report(shards: tuple[str, ...], split: str, as_page: bool, source: Path | No
             from alexnet_prep.shardspage import PageRequest, write_shards_page
         say(f"page: {write_shards_page(PageRequest(directory=directory, splits=splits, source=source))}")
     _result(as_json, reports, [*report_table(reports), *lines])
+
+
+def _verified(directory: Path, splits: Sequence[str], source: Path | None, workers: Any) -> Any:
+    """The findings; those after a repair where there is a source to repair from."""
+    from alexnet_prep.pipeline import make_shards, repair_requests
+    from alexnet_prep.progress import RunProgress
+    from alexnet_prep.verify import verify
+
+    with Progress("verify", "shards") as progress:
+        report = verify(directory, splits, workers, progress.at)
+    if not report.bad or source is None:
+        return report
+    with Progress("repair", "images") as progress:
+        for request in repair_requests(directory, splits, source, workers):
+            make_shards(request, RunProgress(progress))
+    with Progress("verify", "shards") as progress:
+        return verify(directory, splits, workers, progress.at)
 
 
 def _say_decoder() -> None:

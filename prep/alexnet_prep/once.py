@@ -12,11 +12,11 @@ from alexnet_prep.archive import Tick, open_tar
 from alexnet_prep.blocks import NotedArchive, NotedStretch
 from alexnet_prep.build import ShardJob, Sidecar, sidecar_path
 from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
-from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.forward import LocalFile
 from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
 from alexnet_prep.job import BuildSetup, Job, Result
+from alexnet_prep.nodes import JobEngine, job_engine
 from alexnet_prep.order import ArchiveStretch, archive_stretches, listed_stretches
 from alexnet_prep.part import PartJob, PartResult, part_jobs
 from alexnet_prep.progress import RunProgress
@@ -29,6 +29,7 @@ from alexnet_prep.stretch import StretchFacts, finished_stretch, grouped_path, l
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import own_directory
 from alexnet_shards.manifest import BUILD_DIRECTORY
+from alexnet_shards.pool import Workers
 
 # Stretches whose pictures are not what was written are read again; a disk that damages them every time is given up.
 MAX_ROUNDS = 4
@@ -42,7 +43,9 @@ class OncePass:
     `setup` is of its stretches; its containers are the split's archives, () where the index has to be known first.
     """
 
-    def __init__(self, split: str, setup: BuildSetup, workers: int, hang_seconds: float, progress: RunProgress) -> None:
+    def __init__(
+        self, split: str, setup: BuildSetup, workers: Workers, hang_seconds: float, progress: RunProgress
+    ) -> None:
         self._split, self._setup, self._progress = split, setup, progress
         self._workers, self._hang_seconds = workers, hang_seconds
         self._found: list[StretchFacts] | None = None  # of the archives, once they were read
@@ -104,7 +107,7 @@ class OncePass:
                         path.unlink(missing_ok=True)
         raise RunError(f"{setup.out}: what was written there is damaged again and again; check its disk")
 
-    def _look(self, engine: Engine, setup: BuildSetup, shards: Sequence[ShardJob]) -> list[Sidecar]:
+    def _look(self, engine: JobEngine, setup: BuildSetup, shards: Sequence[ShardJob]) -> list[Sidecar]:
         """The sidecars of all shards where none seems to be missing, else none."""
         if not all((setup.out / job.name).is_file() and sidecar_path(setup, job.name).is_file() for job in shards):
             return []
@@ -112,7 +115,7 @@ class OncePass:
         return _in_order(self._run(engine, jobs, ("", sum(job.images for job in jobs), "images", "shards")))
 
     def _write(
-        self, engine: Engine, images: SplitSource, shards: Sequence[ShardJob], order: Rows
+        self, engine: JobEngine, images: SplitSource, shards: Sequence[ShardJob], order: Rows
     ) -> tuple[list[Sidecar], set[int]]:
         """(sidecars, damaged stretches): all three passes, each of which keeps what is there."""
         if self._found is None:
@@ -136,15 +139,15 @@ class OncePass:
     def _of_archives(self) -> list[ArchiveStretch]:
         return archive_stretches(self.archives)
 
-    def _engine(self, setup: BuildSetup) -> Engine:
-        return Engine(setup, self._workers, self._hang_seconds, self._progress)
+    def _engine(self, setup: BuildSetup) -> JobEngine:
+        return job_engine(self._workers, setup, self._hang_seconds, self._progress)
 
-    def _convert(self, engine: Engine, jobs: Sequence[Job[StretchFacts]]) -> list[StretchFacts]:
+    def _convert(self, engine: JobEngine, jobs: Sequence[Job[StretchFacts]]) -> list[StretchFacts]:
         total = sum(job.images for job in jobs)
         found = self._run(engine, jobs, (": reading once", total, "bytes", "stretches"))
         return sorted(found, key=lambda facts: facts.number)
 
-    def _run(self, engine: Engine, jobs: Sequence[Job[R]], counted: tuple[str, int, str, str]) -> list[R]:
+    def _run(self, engine: JobEngine, jobs: Sequence[Job[R]], counted: tuple[str, int, str, str]) -> list[R]:
         """All results; `counted` is (title, total, unit, what the jobs are called)."""
         if not jobs:
             return []

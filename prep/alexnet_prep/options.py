@@ -7,6 +7,12 @@ from typing import Any
 
 import click
 
+SCHEDULER = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Work on a Dask cluster: tcp://HOST:8786, slurm or slurm:FILE.yaml (then --workers are its workers).",
+)
+
 
 def share(part: str | None, options: dict[str, Any]) -> Any:
     """The share that --part names; a usage error where another option makes no sense beside it."""
@@ -14,6 +20,8 @@ def share(part: str | None, options: dict[str, Any]) -> Any:
 
     if part is None:
         return None
+    if options["scheduler"]:
+        raise click.UsageError("--part makes a part on this machine; --scheduler makes all of them")
     if options["finish"] or options["strict"]:
         raise click.UsageError("--part makes a part; --finish and --strict are for the whole, once all parts are made")
     try:

@@ -13,10 +13,10 @@ import numpy as np
 from alexnet_pixels import decoder_facts
 from alexnet_prep.archive import utf8_name
 from alexnet_prep.build import ShardJob, Sidecar, save_sidecar
-from alexnet_prep.engine import Engine
 from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
 from alexnet_prep.job import BuildSetup
+from alexnet_prep.nodes import job_engine
 from alexnet_prep.official import check_md5
 from alexnet_prep.once import OncePass, once_pass, remove_stretches
 from alexnet_prep.plan import Plan, make_plan
@@ -151,7 +151,7 @@ def _built(request: ShardsRequest, prepared: _Prepared, setup: BuildSetup, progr
             remove_temporaries(request.out, plan.split)
     with progress.counted(plan.split, sum(len(plan.rows(number)) for number in numbers)):
         try:
-            with Engine(setup, request.workers, request.hang_seconds, progress) as engine:
+            with job_engine(request.workers, setup, request.hang_seconds, progress) as engine:
                 sidecars.extend(engine.run(_jobs(images, plan, numbers), len(numbers)))
         finally:
             remove_temporaries(request.out, plan.split, names if request.share else None)

@@ -11,6 +11,7 @@ from alexnet_prep.errors import RunError
 from alexnet_prep.job import MAX_MEMBER_BYTES
 from alexnet_prep.share import Share
 from alexnet_shards.manifest import load_manifest, manifest_path
+from alexnet_shards.pool import Workers
 
 HANG_SECONDS = 120.0
 
@@ -28,7 +29,7 @@ class ShardsRequest:
     split: str
     edition: str
     num_shards: int | None
-    workers: int
+    workers: Workers
     seed: int
     label_order: str | None
     recipe: PixelRecipe
@@ -42,7 +43,7 @@ class ShardsRequest:
     stats: bool = False
 
 
-def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: int) -> Iterator[ShardsRequest]:
+def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: Workers) -> Iterator[ShardsRequest]:
     """The requests that made the splits in `out`, to be made again: what is whole is kept, the rest is rebuilt.
 
     Raises RunError for shards that alexnet-prep did not make.

@@ -11,7 +11,7 @@ from alexnet_prep.errors import RunError
 from alexnet_prep.job import BuildSetup
 from alexnet_prep.progress import RunProgress
 from alexnet_shards.manifest import BUILD_DIRECTORY
-from alexnet_shards.pool import worker_pool
+from alexnet_shards.pool import Workers, worker_pool
 
 LOCK_NAME = re.compile(r"part-(\d+)-of-(\d+)\.lock")
 SHOWN_NAMES = 6
@@ -72,7 +72,9 @@ def share_lines(facts: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def collect_shards(jobs: Iterable[ShardJob], setup: BuildSetup, workers: int, progress: RunProgress) -> list[Sidecar]:
+def collect_shards(
+    jobs: Iterable[ShardJob], setup: BuildSetup, workers: Workers, progress: RunProgress
+) -> list[Sidecar]:
     """The sidecars of shards that were made in shares, every shard hashed.
 
     Raises RunError that names the shards which are missing or not as they were written, and the parts that make them.

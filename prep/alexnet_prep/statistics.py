@@ -14,7 +14,7 @@ from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import output_path, worded
 from alexnet_shards.index import IndexRows
-from alexnet_shards.pool import worker_pool
+from alexnet_shards.pool import Workers, worker_pool
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_shards.stats import Stats, load_stats, save_stats
 
@@ -57,7 +57,7 @@ def kept_stats(shards: ShardSet, out: Path) -> Stats | None:
 
 
 def compute_stats(
-    patterns: ShardSet | Sequence[str], out: Path, workers: int, progress: Callable[[int, int], None]
+    patterns: ShardSet | Sequence[str], out: Path, workers: Workers, progress: Callable[[int, int], None]
 ) -> Stats:
     """Compute the statistics of the shards that `patterns` name with `workers` processes and save them at `out`.
 
@@ -80,13 +80,15 @@ def compute_stats(
     return stats
 
 
-def _run(shards: ShardSet, workers: int) -> Iterator[Moments]:
+def _run(shards: ShardSet, workers: Workers) -> Iterator[Moments]:
     jobs = [
         (start, min(start + SAMPLES_A_JOB, shards.num_samples)) for start in range(0, shards.num_samples, SAMPLES_A_JOB)
     ]
-    rows = [np.array(shards.rows[start:end]) for start, end in jobs]
+    rows = (np.array(shards.rows[start:end]) for start, end in jobs)
+    # a worker may stand in another folder
+    paths = [path if "://" in path else str(Path(path).absolute()) for path in shards.paths]
     with worker_pool(workers, len(jobs), str(Path(shards.paths[0]).parent)) as pool:
-        for (start, _), outcome in zip(jobs, pool.map(sum_samples, [shards.paths] * len(jobs), rows), strict=True):
+        for (start, _), outcome in zip(jobs, pool.map(sum_samples, [paths] * len(jobs), rows), strict=True):
             if isinstance(outcome, tuple):
                 place, reason = outcome
                 raise FormatError(

@@ -15,7 +15,7 @@ from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
 from alexnet_shards.pattern import expand_patterns
-from alexnet_shards.pool import worker_pool
+from alexnet_shards.pool import Workers, worker_pool
 from alexnet_shards.scan import scan_shard
 from alexnet_shards.sets import find_sets
 
@@ -74,7 +74,9 @@ def splits_in(directory: Path) -> tuple[str, ...]:
     return splits
 
 
-def verify(directory: Path, splits: Sequence[str], workers: int, progress: Callable[[int, int], None]) -> VerifyReport:
+def verify(
+    directory: Path, splits: Sequence[str], workers: Workers, progress: Callable[[int, int], None]
+) -> VerifyReport:
     """Hash every shard of `splits`, check and decode every sample, with `workers` processes.
 
     `progress(done, total)` counts shards. Raises FormatError where a manifest or index itself cannot be used.

@@ -21,6 +21,7 @@ from alexnet_shards.manifest import (
 )
 from alexnet_shards.parsing import Where, read_bounded
 from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.pool import Workers
 from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labelled, check_labels, scan_shards
 from alexnet_shards.sets import SetFiles, find_sets, with_siblings
 
@@ -84,7 +85,7 @@ class Indexed:
 
 def index_shards(
     patterns: Sequence[str],
-    workers: int,
+    workers: Workers,
     progress: Counted,
     labels: LabelRules = ANY_LABELS,
 ) -> Indexed:
@@ -118,7 +119,7 @@ def counted(progress: Counted, total: int) -> OnShard:
 def adopt_shards(
     files: SetFiles,
     paths: Sequence[Path],
-    workers: int = 1,
+    workers: Workers = 1,
     progress: OnShard | None = None,
     labels: LabelRules = ANY_LABELS,
     optional: Collection[Path] = (),
@@ -154,7 +155,7 @@ def write_set(files: SetFiles, manifest: Manifest, scanned: Scanned) -> Manifest
     return manifest
 
 
-def repair_index(files: SetFiles, workers: int = 1, progress: OnShard | None = None) -> Scanned:
+def repair_index(files: SetFiles, workers: Workers = 1, progress: OnShard | None = None) -> Scanned:
     """Make the index of `files` again from the shards of its manifest, and touch nothing else.
 
     Raises FormatError where a shard is missing or its size or sha256 is not the manifest's.
@@ -211,7 +212,7 @@ def read_classes(path: Path) -> tuple[ClassFact, ...]:
     return tuple(facts)
 
 
-def _index_again(files: SetFiles, workers: int, progress: Counted, classes: Sequence[ClassFact] | None) -> Indexed:
+def _index_again(files: SetFiles, workers: Workers, progress: Counted, classes: Sequence[ClassFact] | None) -> Indexed:
     manifest = load_manifest(files.manifest)
     if classes is not None and tuple(classes) != manifest.classes:
         raise FormatError(

@@ -1,12 +1,15 @@
-"""A pool of worker processes for jobs that need no retry: results in order, a killed worker is one line."""
+"""A pool of workers for jobs that need no retry: results in order, a killed worker is one line.
+
+They are processes of this machine, or whoever else has a pool; who gives the jobs does not know which.
+"""
 
 import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 from alexnet_shards.errors import AlexnetError, WorkerError, file_error
 from alexnet_shards.machine import affordable_workers
@@ -16,12 +19,36 @@ LOGGER = logging.getLogger(__name__)
 JOBS_AHEAD_A_WORKER = 8
 
 
+class Pool(Protocol):
+    """Workers that wait for jobs; of one thread."""
+
+    def map(self, function: Callable[..., Any], *arguments: Iterable[Any], ahead: int | None = None) -> Iterator[Any]:
+        """`function` of each job's arguments, in their order, lazily; at most `ahead` jobs begun and not yet yielded.
+
+        Raises what the function raises, at that job's turn, and WorkerError where workers are lost.
+        """
+
+
+class Crew(Protocol):
+    """Workers of other machines, in the place of a number of processes of this one."""
+
+    def pool(self, where: str) -> AbstractContextManager[Pool]:
+        """A pool of them, for jobs that read or write in the folder `where`."""
+
+
+Workers = int | Crew
+
+
 @contextmanager
-def worker_pool(workers: int, num_jobs: int, where: str) -> Iterator["WorkerPool"]:
-    """A pool of at most one process a job; its processes end with the block, and with this process.
+def worker_pool(workers: Workers, num_jobs: int, where: str) -> Iterator[Pool]:
+    """A pool of at most one process a job, or of a crew; its processes end with the block, and with this process.
 
     Raises WorkerError, which begins with `where`, where a process is killed or none can be started.
     """
+    if not isinstance(workers, int):
+        with workers.pool(where) as pool:
+            yield pool
+        return
     children = start_many(min(workers, num_jobs), lambda: start_child(_serve, ()), where)
     try:
         yield WorkerPool(children, where)

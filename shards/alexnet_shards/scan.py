@@ -14,7 +14,7 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import LABEL_SUFFIX, ShardFact
-from alexnet_shards.pool import worker_pool
+from alexnet_shards.pool import Workers, worker_pool
 from alexnet_shards.tar import TRAILING, TarMember, read_member, walk_tar
 from alexnet_shards.tarsparse import ReadAt
 
@@ -91,7 +91,7 @@ def scan_shard(path: Path, number: int = 0, labels: LabelNumbers = CLS) -> Shard
 
 def scan_shards(
     paths: Sequence[Path],
-    workers: int = 1,
+    workers: Workers = 1,
     progress: OnShard | None = None,
     optional: Collection[Path] = (),
     labels: LabelNumbers = CLS,
@@ -103,7 +103,7 @@ def scan_shards(
     in the order of `paths`, and WorkerError where a worker is killed.
     """
     may_fail = [path in optional for path in paths]
-    if workers <= 1 or len(paths) <= 1:
+    if workers == 1 or len(paths) <= 1:
         return _join(paths, map(_scan_or_reason, paths, may_fail, repeat(labels)), progress)
     with worker_pool(workers, len(paths), str(paths[0].parent)) as pool:
         return _join(paths, pool.map(_scan_or_reason, paths, may_fail, repeat(labels, len(paths))), progress)
