@@ -141,7 +141,7 @@ def shards(**options: Any) -> None:
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
     rules, team = class_rules(options), hired(options.pop("scheduler"), options.pop("workers"), say)
     with team as workers, Progress("shards", "images") as progress:
-        request = ShardsRequest(recipe=recipe, rules=rules, workers=workers, **options)
+        request = ShardsRequest(recipe=recipe, rules=rules, workers=workers, **options).seen_from(workers)
         reports = make_shards(request, RunProgress(progress))
     if request.share is not None:
         _result(as_json, reports, share_lines(reports))

@@ -1,7 +1,7 @@
 """What `alexnet-prep shards` was asked for, and what a repair asks for."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alexnet_pixels import PixelRecipe
@@ -42,6 +42,12 @@ class ShardsRequest:
     read: str = AUTO
     stats: bool = False
 
+    def seen_from(self, workers: Workers) -> "ShardsRequest":
+        """The same for `workers`; those of other machines, which stand in folders of their own, with absolute paths."""
+        if isinstance(workers, int):
+            return self
+        return replace(self, source=self.source.absolute(), out=self.out.absolute())
+
 
 def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: Workers) -> Iterator[ShardsRequest]:
     """The requests that made the splits in `out`, to be made again: what is whole is kept, the rest is rebuilt.
@@ -65,4 +71,4 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: Wor
             hang_seconds=HANG_SECONDS,
             rules=ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True),
             max_member_bytes=manifest.source.get("max_member_bytes", MAX_MEMBER_BYTES),
-        )
+        ).seen_from(workers)

@@ -113,6 +113,9 @@ def test_every_command_gives_the_same_bytes(
     there = prep(*shards, "--out", "there", *far, "--json")
     assert json.loads(here.stdout)[0].keys() == json.loads(there.stdout)[0].keys()
     assert "time a stage" in there.stderr
+    once = prep(*shards, "--out", "once", "--read", "once", *far, "--json")
+    assert "reading once" in once.stderr
+    assert hashes(tmp_path / "once") == hashes(tmp_path / "here")
     prep("compute-stats", "--shards", "here/train-*.tar", "--workers", 1)
     prep("compute-stats", "--shards", "there/train-*.tar", *far)
     assert hashes(tmp_path / "here") == hashes(tmp_path / "there")
