@@ -14,7 +14,7 @@ from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
-from alexnet_prep.options import SCHEDULER, class_rules, label_place, share
+from alexnet_prep.options import FOR_READERS, SCHEDULER, class_rules, label_place, share
 
 # alexnet_pixels.FILTERS, which would import a decoder.
 WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, likewise
@@ -225,12 +225,14 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | Non
     examples=[
         "alexnet-prep index --shards 'elsewhere/train-*.tar'",
         "alexnet-prep index --shards 'elsewhere/train-*.tar' --label json:label --classes classes.txt",
+        "alexnet-prep index --shards 'shards/*.tar' --for dali --for wids",
     ]
 )
 @takes_shards("Shards of one directory, which are one set")
 @CLASSES
 @click.option("--label", metavar="WHERE", help="Where labels stand: cls, txt or json:FIELD.  [default: cls, numbers]")
 @click.option("--no-labels", is_flag=True, help="Also index samples without a label.")
+@FOR_READERS
 @WORKERS
 @SCHEDULER
 @JSON
@@ -239,11 +241,17 @@ def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None
     with loading():
         from alexnet_prep.cluster import hired
         from alexnet_shards.adopt import LabelRules, index_shards, read_classes
-    facts = read_classes(classes) if classes is not None else None
-    rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
-    with hired(options["scheduler"], options["workers"], say) as workers, Progress("index", "shards") as progress:
-        found = index_shards(shards, workers, progress.at, rules)
-    _result(options["as_json"], found.as_json(), found.lines())
+        from alexnet_shards.sidefiles import are_indexed, side_files
+    readers, lines, content = options["readers"], list[str](), dict[str, Any]()
+    if not readers or not are_indexed(shards):
+        facts = read_classes(classes) if classes is not None else None
+        rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
+        with hired(options["scheduler"], options["workers"], say) as workers, Progress("index", "shards") as progress:
+            found = index_shards(shards, workers, progress.at, rules)
+        lines, content = found.lines(), found.as_json()
+    if written := [str(path) for path in side_files(shards, readers)]:
+        lines, content = [*lines, f"written: {', '.join(written)}"], content | {"written": written}
+    _result(options["as_json"], content, lines)
 
 
 @commands.command(

@@ -12,6 +12,14 @@ SCHEDULER = click.option(
     metavar="ADDRESS",
     help="Work on a Dask cluster: tcp://HOST:8786, slurm or slurm:FILE.yaml (then --workers are its workers).",
 )
+READERS = ("timm", "dali", "wids")  # alexnet_shards.sidefiles.READERS, which would import numpy
+FOR_READERS = click.option(
+    "--for",
+    "readers",
+    multiple=True,
+    type=click.Choice(READERS),
+    help="Write what these readers want beside the shards, and index only what has no manifest.",
+)
 
 
 def share(part: str | None, options: dict[str, Any]) -> Any:

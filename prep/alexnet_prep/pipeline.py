@@ -47,6 +47,7 @@ from alexnet_shards.manifest import (
     manifest_path,
     save_manifest,
 )
+from alexnet_shards.sidefiles import write_info
 from alexnet_shards.stats import save_stats
 
 SOURCE_CACHE_NAME = "source.npz"
@@ -273,4 +274,5 @@ def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], 
         index_sha256=index_sha256,
     )
     save_manifest(manifest_path(request.out, images.split), manifest)
+    write_info(request.out)
     return manifest

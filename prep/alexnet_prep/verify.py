@@ -18,6 +18,7 @@ from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import Workers, worker_pool
 from alexnet_shards.scan import scan_shard
 from alexnet_shards.sets import find_sets
+from alexnet_shards.sidefiles import INFO_NAME, info_trouble
 
 MANIFEST_SUFFIX = ".manifest.json"
 
@@ -89,6 +90,8 @@ def verify(
             progress(done, len(jobs))
     if not bad:  # else the rows that were changed are named already
         bad = [changed for split in splits for changed in _changed_index(directory, split)]
+        trouble = info_trouble(directory)
+        bad += [Finding(shard=INFO_NAME, key=None, reason=trouble)] if trouble else []
     return VerifyReport(shards=len(jobs), samples=sum(len(rows) for _, _, rows, _ in jobs), bad=tuple(bad))
 
 

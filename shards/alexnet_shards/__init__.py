@@ -45,6 +45,7 @@ __all__ = [
     "sets",
     "shardset",
     "shown",
+    "sidefiles",
     "splits",
     "stats",
     "tar",

@@ -24,6 +24,7 @@ from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import Workers
 from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labelled, check_labels, scan_shards
 from alexnet_shards.sets import SetFiles, find_sets, with_siblings
+from alexnet_shards.sidefiles import write_info
 
 MAX_CLASS_LIST_BYTES = 16 << 20
 
@@ -89,7 +90,8 @@ def index_shards(
     progress: Counted,
     labels: LabelRules = ANY_LABELS,
 ) -> Indexed:
-    """Write index and manifest of the shards that `patterns` name, all in one directory; they are one set.
+    """Write index and manifest of the shards that `patterns` name, all in one directory, and timm's `_info.json` of the
+    directory; they are one set.
 
     Of shards that alexnet-prep made, and whose sha256 are those of their manifest, the index alone is made again.
     Raises PatternError for a bad pattern and FormatError for what cannot be indexed; see adopt_shards.
@@ -101,12 +103,15 @@ def index_shards(
         names = ", ".join(str(files.directory / files.name) for files in sets[:4])
         raise FormatError(f"{patterns[0]}: names {len(sets)} sets ({names}); index one at a time")
     if own:
-        return _index_again(own[0], workers, progress, labels.classes)
+        found = _index_again(own[0], workers, progress, labels.classes)
+        write_info(own[0].directory)
+        return found
     name = set_name([Path(path).name for path in paths])
     files = SetFiles(directory=sets[0].directory, name=name, paths=paths)
     chosen = sorted(map(Path, paths), key=lambda path: path.name)
     neighbours = tuple(path.name for path in sorted(with_siblings(files)[1]))
     indexed = adopt_shards(files, chosen, workers, counted(progress, len(chosen)), labels)
+    write_info(files.directory)
     return replace(indexed, neighbours=neighbours)
 
 
