@@ -8,7 +8,7 @@ PREP := $(BIN)/alexnet-prep
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers image clean
+.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers clients image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: ## every benchmark on the real photos in DATA
 	@$(MAKE) --no-print-directory setup
 	@for name in startup prep stats stream index step; do \
 	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
+
+clients: setup ## every example of other loaders and tools, in environments of their own: a table with versions (minutes)
+	$(BIN)/python benchmarks/clients.py $(NAMES)
 
 image: ## a container image, where docker is
 	docker build -t alexnet-replication .

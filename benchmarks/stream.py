@@ -67,6 +67,8 @@ CONTENDERS = (
     Contender(name="ours, no compiler", script="ours.py", settings={"ALEXNET_KERNELS": "off"}),
     Contender(name="ours, 2 threads", script="ours.py", settings={"THREADS": "2"}),
     Contender(name="ours, child process", script="ours.py", settings={"CHILD": "1"}),
+    Contender(name="ours, whole images", script="ours_whole.py"),
+    Contender(name="ShardDataset, whole images", script="ours_whole.py", settings={"DATASET": "1"}),
     Contender(name="webdataset + PIL + float32", script="webdataset_usual.py", venv="webdataset", ratio="over_usual"),
     Contender(
         name="webdataset + simplejpeg", script="webdataset_simplejpeg.py", venv="webdataset", ratio="over_webdataset"
@@ -190,6 +192,7 @@ def summary(
             row["reason"] = reasons[contender.name]
         rows.append(row)
     ratios = {"over_decode_cost": round(cost["ours"] / cost["decode alone"], 3)}
+    ratios["dataset_over_stream"] = round(cost["ShardDataset, whole images"] / cost["ours, whole images"], 3)
     for contender in CONTENDERS:
         if contender.ratio and contender.name in cost:
             ratios[contender.ratio] = round(cost[contender.name] / cost["ours"], 3)

@@ -44,4 +44,5 @@ class Keys:
         return (self._shards.key_of(int(row)).rpartition(", ")[2] for row in self._rows)
 
 
-run(batches)
+if __name__ == "__main__":
+    run(batches)

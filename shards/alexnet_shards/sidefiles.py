@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -122,14 +122,13 @@ def write_wids(directory: Path, manifest: Manifest) -> Path:
     return path
 
 
-def write_dali(shards: Sequence[Path], directory: Path, progress: Callable[[], None] = lambda: None) -> list[Path]:
+def write_dali(shards: Sequence[Path], directory: Path) -> list[Path]:
     """Write the index that DALI's webdataset reader takes of each shard, as wds2idx does; SHARD.idx in `directory`."""
     paths = []
     for shard in shards:
         path = directory / f"{shard.name.removesuffix('.tar')}.idx"
         write_atomic(path, dali_index_bytes(shard))
         paths.append(path)
-        progress()
     return paths
 
 

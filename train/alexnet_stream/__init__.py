@@ -8,6 +8,7 @@ with Stream(shards, StreamConfig(batch_size=256, seed=0)) as stream:
 from alexnet_remote import CacheConfig, Stop, StoppedError, open_shards
 from alexnet_stream.batch import Batch
 from alexnet_stream.dataset import ShardDataset
+from alexnet_stream.handover import class_names, dali_index, webdataset_pipeline
 from alexnet_stream.stream import Stream, StreamConfig
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
@@ -19,6 +20,9 @@ __all__ = [
     "StoppedError",
     "Stream",
     "StreamConfig",
+    "class_names",
+    "dali_index",
     "indexed",
     "open_shards",
+    "webdataset_pipeline",
 ]

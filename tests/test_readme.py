@@ -1,0 +1,22 @@
+"""The page that is read first: its code runs as it is written."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_loaders_snippet_runs_without_a_gpu(tmp_path: Path, make_shards: Callable[..., str]) -> None:
+    make_shards(tmp_path / "shards", (130, 140))
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = snippet + "print(batch.images_nhwc.shape, batch.images_nhwc.dtype, len(batch.labels), state)\n"
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == "torch.Size([256, 224, 224, 3]) torch.uint8 256 {'epoch': 1, 'position': 0}\n"
