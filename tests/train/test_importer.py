@@ -117,7 +117,16 @@ def test_the_weights_are_not_overwritten(run: Any, shards: str, tmp_path: Path) 
     assert path.read_bytes() == b"precious"
 
 
-def caffe_blobs() -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+Blobs = dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+
+@pytest.fixture(scope="module")
+def blobs() -> Blobs:
+    """Weights and biases of a whole network."""
+    return caffe_blobs()
+
+
+def caffe_blobs() -> Blobs:
     rng = np.random.default_rng(7)
     blobs = {}
     for name, shape in SHAPES.items():
@@ -163,8 +172,8 @@ def as_tensorflow(blobs: Any) -> dict[str, list[Any]]:
 
 CAFFE_FORMS = [
     ("old.caffemodel", "lrn-pool"),
-    ("new.caffemodel", "lrn-pool"),
-    ("old.caffemodel", "pool-lrn"),
+    pytest.param("new.caffemodel", "lrn-pool", marks=pytest.mark.long),
+    pytest.param("old.caffemodel", "pool-lrn", marks=pytest.mark.long),
     ("new.caffemodel", "pool-lrn"),
     ("caffe.npy", "lrn-pool"),
     ("tensorflow.npy", "pool-lrn"),
@@ -182,8 +191,9 @@ def test_caffe(
     form: str,
     order: str,
     caffemodel: Any,
+    blobs: Blobs,
 ) -> None:
-    blobs, path, out = caffe_blobs(), tmp_path / form, tmp_path / "imported.pt"
+    path, out = tmp_path / form, tmp_path / "imported.pt"
     said: tuple[str, ...] = ()
     if path.suffix == ".npy":
         said = ("--order", order)
