@@ -30,19 +30,13 @@ def phase(after_epochs: int, factor: float, layers: dict[str, float] | None = No
 
 
 def config(*phases: Phase) -> OptimConfig:
-    return OptimConfig(
+    return replace(
+        load_recipe("released", ()).optim,
         learning_rate=0.1,
-        momentum=0.9,
-        nesterov=False,
-        rule="paper",
-        clip_norm=0.0,
         weight_decay=0.01,
-        decay_biases=False,
-        warmup_epochs=0.0,
         plateau_epochs=2,
         plateau_factor=0.1,
         plateau_drops=3,
-        cosine_epochs=0.0,
         phases=phases or (phase(0, 1.0),),
     )
 

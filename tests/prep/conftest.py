@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.io import savemat
 
 from alexnet_command.entry import finish
@@ -29,15 +28,6 @@ def tar_bytes(members: Sequence[tuple[str, bytes]]) -> bytes:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def photo_bytes(seed: int, width_px: int = 300, height_px: int = 280, **save: Any) -> bytes:
-    """A JPEG of smooth random colours."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 7, 3), dtype=np.uint8))
-    buffer = io.BytesIO()
-    coarse.resize((width_px, height_px), Image.Resampling.BICUBIC).save(buffer, "JPEG", **{"quality": 90, **save})
     return buffer.getvalue()
 
 
@@ -84,7 +74,7 @@ WNIDS = ("n00000003", "n00000001", "n00000002")
 
 
 @pytest.fixture
-def small_source(tmp_path: Path) -> SmallSource:
+def small_source(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> SmallSource:
     """8 images a class for training, 6 for validation, 3 for testing."""
     directory = tmp_path / "source"
     directory.mkdir()

@@ -4,12 +4,18 @@ import io
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from alexnet_command.entry import finish
 from alexnet_train.commands import commands
+from alexnet_train.distributed import World
+from alexnet_train.recipe import load_recipe
+from alexnet_train.runconfig import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,22 @@ def run_here(command: str, *words: object) -> Result:
 def run() -> Callable[..., Result]:
     """Runs `alexnet-COMMAND WORDS` in this process."""
     return run_here
+
+
+SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")
+
+
+@pytest.fixture(scope="session")
+def small_run() -> Callable[..., RunConfig]:
+    """A run of a few small steps on the CPU: (pattern, directory, more of RunConfig's fields)."""
+
+    def config(pattern: str, out_dir: Path, **options: Any) -> RunConfig:
+        world, recipe = World(device=torch.device("cpu")), load_recipe("demo", SMALL)
+        return RunConfig(
+            recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, world=world, **options
+        )
+
+    return config
 
 
 def torchvision_network(num_classes: int) -> nn.Module:

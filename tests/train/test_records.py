@@ -1,28 +1,18 @@
 """Records of epochs: rows of one validation set each, the best of a row, and drops that survive a new row."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from alexnet_network import OptimConfig, drops_of_plateau
+from alexnet_network import drops_of_plateau
 from alexnet_network.optim import Phase
+from alexnet_train.recipe import load_recipe
 from alexnet_train.records import Records, records_of_version_2
 
 PHASE = Phase(after_epochs=0, weights=1.0, biases=2.0, layers={}, colour_noise=True)
-OPTIM = OptimConfig(
-    learning_rate=0.01,
-    momentum=0.9,
-    nesterov=False,
-    rule="paper",
-    clip_norm=0.0,
-    weight_decay=0.0005,
-    decay_biases=False,
-    warmup_epochs=0.0,
-    plateau_epochs=2,
-    plateau_factor=0.1,
-    plateau_drops=3,
-    cosine_epochs=0.0,
-    phases=(PHASE,),
+OPTIM = replace(
+    load_recipe("released", ()).optim, plateau_epochs=2, plateau_factor=0.1, plateau_drops=3, phases=(PHASE,)
 )
 
 

@@ -26,7 +26,6 @@ def test_errors_are_percent_and_sizes_have_units() -> None:
         "step": "12,345",
         "training loss": "2.346",
         "validation top-1 error": "37.5%",
-        "validation top-5 error": "none",
         "images per second": "1,234",
         "waited for data": "2.5%",
         "memory": "81.2 MB",

@@ -4,34 +4,21 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from alexnet_command.progress import Progress
-from alexnet_train.distributed import World
 from alexnet_train.loop import fit
-from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.tracing import Tracer
 
-SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")
-
-
-def config(pattern: str, out_dir: Path, **options: Any) -> RunConfig:
-    world = World(device=torch.device("cpu"))
-    recipe = load_recipe("demo", SMALL)
-    return RunConfig(
-        recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, world=world, **options
-    )
-
 
 def test_a_few_steps_are_traced(
-    make_run: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    make_run: Callable[..., str], small_run: Callable[..., RunConfig], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Progress("train", "steps") as progress:
-        fit(config(make_run(tmp_path / "shards"), tmp_path / "run", profile_steps=3), progress)
+        fit(small_run(make_run(tmp_path / "shards"), tmp_path / "run", profile_steps=3), progress)
     (path,) = (tmp_path / "run").glob("trace-*")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     steps = sum(event.get("name") == "Optimizer.step#MomentumSGD.step" for event in events)

@@ -12,28 +12,17 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from tensorboardX.proto.event_pb2 import Event
 
 from alexnet_command.progress import Progress
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.checkpoint import list_checkpoints
-from alexnet_train.distributed import World
 from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
-from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
 from alexnet_train.trackers import TrackedRun, check_trackers, numbers, open_trackers
 
-SMALL = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")
-
-
-def config(pattern: str, out_dir: Path, **options: Any) -> RunConfig:
-    world = World(device=torch.device("cpu"))
-    recipe = load_recipe("demo", SMALL)
-    return RunConfig(
-        recipe=recipe, shards=[pattern], val_shards=(), stats=None, out_dir=out_dir, world=world, **options
-    )
+SmallRun = Callable[..., RunConfig]
 
 
 def train(run: RunConfig) -> None:
@@ -54,10 +43,10 @@ def read_events(directory: Path) -> dict[tuple[int, str], float]:
     return found
 
 
-def test_event_files_hold_the_metrics(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_event_files_hold_the_metrics(make_run: Callable[..., str], small_run: SmallRun, tmp_path: Path) -> None:
     """An epoch's means and a step's had one tag, and stood in one curve."""
     pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
-    train(config(pattern, out, trackers=["tensorboard"]))
+    train(small_run(pattern, out, trackers=["tensorboard"]))
     records = read_metrics(out / "metrics.jsonl")
     scalars = read_events(out / "tensorboard")
     for kind, name in (
@@ -83,15 +72,17 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_csv_files_are_the_metrics_in_columns(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_csv_files_are_the_metrics_in_columns(
+    make_run: Callable[..., str], small_run: SmallRun, tmp_path: Path
+) -> None:
     pattern, out = make_run(tmp_path / "shards"), tmp_path / "run"
-    train(config(pattern, out, trackers=["csv"]))
+    train(small_run(pattern, out, trackers=["csv"]))
     shutil.copytree(out, tmp_path / "stopped")
     for path in list_checkpoints(tmp_path / "stopped" / "checkpoints")[1:]:
         path.unlink()
     (tmp_path / "stopped" / "checkpoints" / "best.pt").unlink()
     (tmp_path / "stopped" / "steps.csv").write_text("step,rubbish\n8,1\n")
-    train(config(pattern, tmp_path / "stopped", trackers=["csv"]))
+    train(small_run(pattern, tmp_path / "stopped", trackers=["csv"]))
     for folder in (out, tmp_path / "stopped"):
         records = read_metrics(folder / "metrics.jsonl")
         for kind in ("step", "epoch"):
@@ -134,12 +125,12 @@ class FakeWandb(ModuleType):
 
 
 def test_wandb_is_one_run_over_all_starts(
-    make_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: SmallRun, make_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb, out = FakeWandb(), tmp_path / "run"
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     pattern = make_run(tmp_path / "shards")
-    run = config(pattern, out, trackers=["wandb"])
+    run = small_run(pattern, out, trackers=["wandb"])
     train(run)
     train(run)
     assert len({begun["id"] for begun in wandb.begun}) == 1
@@ -178,7 +169,8 @@ def test_the_real_wandb_offline(make_run: Callable[..., str], tmp_path: Path) ->
     path = os.pathsep.join([*filter(None, sys.path), str(place)])
     environment = os.environ | {"PYTHONPATH": path, "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
     command = [sys.executable, "-m", "alexnet_train.cli", "--shards", pattern, "--recipe", "demo", "--track", "wandb"]
-    command += ["--out", str(tmp_path / "run"), "--json", *(word for one in SMALL for word in ("--set", one))]
+    small = ("width=0.0625", "batch_size=5", "log_every_steps=2", "epochs=3")
+    command += ["--out", str(tmp_path / "run"), "--json", *(word for one in small for word in ("--set", one))]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1

@@ -37,10 +37,13 @@ FOR_MACHINES = frozenset({"kind"})  # what a line of metrics.jsonl is; of no use
 
 
 def result_lines(content: Mapping[str, Any]) -> list[str]:
-    """The result of any command of this room: pairs of name and value, lists of objects as tables below them."""
+    """The result of any command of this room: pairs of name and value, lists of objects as tables below them.
+
+    What has no value has no line.
+    """
     if isinstance(content.get("images"), list):
         return _joined([_prediction_lines(item) for item in content["images"]])
-    named = [(name, value) for name, value in content.items() if name not in FOR_MACHINES]
+    named = [(name, value) for name, value in content.items() if name not in FOR_MACHINES and value is not None]
     pairs = [(_label(name), _text(name, value)) for name, value in named if not _is_table(value)]
     tables = [_table(_label(name), value) for name, value in content.items() if _is_table(value)]
     return _joined([pair_lines(pairs), *tables])
