@@ -226,3 +226,30 @@ def test_a_tally_is_of_all_processes(tmp_path: Path) -> None:
     assert [(tmp_path / f"end{rank}").read_text() for rank in range(2)] == ["3", "3"]
     tally = World(device=torch.device("cpu")).tally("x")
     assert [tally(number) for number in (4, 4, 5)] == [1, 1, 2]
+
+
+EXCHANGE = """
+import os, sys, time
+from pathlib import Path
+from alexnet_train.distributed import join_world
+with join_world("cpu") as world:
+    exchange, seen = world.exchange(), []
+    for step in range(6):
+        if world.rank == 1 and step == 3:
+            time.sleep(1)  # the other one is far ahead by then, but for what it has to take
+        seen.append(exchange.take())
+        asked = time.monotonic()
+        exchange.send([world.rank == 1 and step == 2, world.rank == 0 and step == 4])
+        assert time.monotonic() - asked < 0.5
+    exchange.take()
+    (Path(sys.argv[1]) / f"seen{world.rank}").write_text(repr(seen))
+"""
+
+
+def test_flags_reach_all_processes_at_the_same_step(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(EXCHANGE)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*launcher, tmp_path / "script.py", tmp_path], check=True, timeout=200)
+    none = [False, False]
+    expected = [[], none, none, [True, False], none, [False, True]]
+    assert [(tmp_path / f"seen{rank}").read_text() for rank in range(2)] == [repr(expected)] * 2

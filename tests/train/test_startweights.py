@@ -1,20 +1,32 @@
 """A run that starts from given weights: they are where it starts, other classes get a new layer, misfits are refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from alexnet_command.progress import Progress
+from alexnet_network import DeviceStats
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.manifest import ClassFact
+from alexnet_shards.manifest import ClassFact, load_manifest, manifest_path, save_manifest
+from alexnet_shards.shardset import open_shards
+from alexnet_shards.stats import load_stats, save_stats
+from alexnet_stream import Stream, StreamConfig
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import World
+from alexnet_train.evaluate import load_classifier
 from alexnet_train.loop import fit
 from alexnet_train.recipe import load_recipe
+from alexnet_train.records import Records
 from alexnet_train.runconfig import RunConfig
-from alexnet_train.startweights import start_weights
+from alexnet_train.startweights import start_state
+from alexnet_train.stepper import Schedule, Stepper
 
 SMALL = ("width=0.0625", "batch_size=5", "epochs=1", "num_classes=7")
 CLASSES = [ClassFact(wnid=f"n{label:08d}") for label in range(7)]
@@ -46,16 +58,37 @@ def test_a_run_starts_where_the_weights_are(make_run: Callable[..., str], tmp_pa
 
 def test_other_classes_get_a_new_last_layer(make_run: Callable[..., str], tmp_path: Path) -> None:
     first = train(config(make_run(tmp_path / "shards"), tmp_path / "first"))
+    stats = load_stats(tmp_path / "shards" / "stats.npz")
     said: list[str] = []
     recipe = load_recipe("demo", (*SMALL, "num_classes=3"))
-    weights = start_weights(first, recipe, CLASSES[:3], said.append)
+    weights = start_state(first, recipe, CLASSES[:3], stats, said.append)["model"]
     given = load_checkpoint(first)["model"]
     assert weights["fc8.weight"].shape[0] == 3
     assert all(torch.equal(weights[name], given[name]) for name in given if not name.startswith("fc8."))
-    assert said == [f"starting from the weights of {first}, fc8 drawn anew for other classes"]
+    assert said == [f"starting from the weights and the mean of {first}, fc8 drawn anew for other classes"]
     renamed = [*CLASSES[:6], ClassFact(wnid="n99999999")]
-    weights = start_weights(first, load_recipe("demo", SMALL), renamed, said.append)
+    weights = start_state(first, load_recipe("demo", SMALL), renamed, stats, said.append)["model"]
     assert not torch.equal(weights["fc8.weight"], given["fc8.weight"])
+
+
+def test_a_run_on_other_shards_and_another_scale_starts_where_the_weights_say(
+    make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    """Its inputs had the mean of its own shards, and another scale was refused."""
+    first = train(config(make_run(tmp_path / "shards"), tmp_path / "first"))
+    other = make_run(tmp_path / "other", (8, 7))
+    stats = load_stats(tmp_path / "other" / "stats.npz")
+    save_stats(tmp_path / "other" / "stats.npz", replace(stats, mean_image_hwc=stats.mean_image_hwc * 0.5))
+    scale = ("view_divide_by=57.4", "divide_by=57.4")
+    path = train(config(other, tmp_path / "second", *scale, "learning_rate=1e-30", init=first))
+    longer = config(other, tmp_path / "second", *scale, "learning_rate=1e-30", "epochs=2", init=first)
+    images_nhwc = torch.randint(0, 256, (3, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    want = load_classifier(first, torch.device("cpu")).log_probabilities(images_nhwc, 10)
+    for one in (path, train(longer)):  # and where it goes on
+        found = load_classifier(one, torch.device("cpu")).log_probabilities(images_nhwc, 10)
+        torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
+    axes = load_checkpoint(path)["stats"]["axes_released"]
+    assert torch.equal(axes, DeviceStats.from_stats(stats).axes_released)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +96,58 @@ def test_other_classes_get_a_new_last_layer(make_run: Callable[..., str], tmp_pa
     [
         ("width=0.125", "model.width is 0.0625 there, 0.125 in recipe demo"),
         ("lrn_k=1.0", "model.lrn_k is 2.0 there, 1.0 in recipe demo"),
-        ("view_divide_by=57.4", "its inputs are divided by 1, those of recipe demo by 57.4"),
+        (
+            "input.mean=channel",
+            "have input.mean = 'image', those of recipe demo 'channel'; give --set input.mean=image",
+        ),
     ],
 )
 def test_misfits_are_refused(setting: str, line: str, make_run: Callable[..., str], tmp_path: Path) -> None:
     first = train(config(make_run(tmp_path / "shards"), tmp_path / "first"))
+    stats = load_stats(tmp_path / "shards" / "stats.npz")
     with pytest.raises(AlexnetError) as caught:
-        start_weights(first, load_recipe("demo", (*SMALL, setting)), CLASSES, print)
+        start_state(first, load_recipe("demo", (*SMALL, setting)), CLASSES, stats, print)
     assert line in str(caught.value)
+
+
+def test_published_weights_of_torchvision_are_where_a_run_starts_and_learns(
+    run: Any,
+    make_run: Callable[..., str],
+    torchvisions_alexnet: Callable[[int], nn.Module],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its first loss is that of torchvision's own network on its own input, in torchvision's order of classes."""
+    pattern = make_run(tmp_path / "shards", (3,), ())
+    wnids = [f"n{number:08d}" for number in (*range(1, 1000), 0)]  # not the sorted order
+    monkeypatch.setattr(
+        "alexnet_train.importer.ILSVRC2012_SHA256", sha256("\n".join(sorted(wnids)).encode()).hexdigest()
+    )
+    path = manifest_path(tmp_path / "shards", "train")
+    manifest = replace(load_manifest(path), classes=tuple(ClassFact(wnid=wnid) for wnid in wnids))
+    save_manifest(path, manifest)
+    torch.manual_seed(0)
+    network = torchvisions_alexnet(1000)
+    torch.save(network.state_dict(), tmp_path / "random.pth")
+    words = ["--weights", tmp_path / "random.pth", "--shards", pattern, "--out", tmp_path / "imported.pt"]
+    assert run("import", "--from", "torchvision", *words).exit_code == 0
+
+    settings = ("batch_size=3", "num_classes=1000", "crop=centre", "flip=false", "dropout=0.0", "learning_rate=0.05")
+    recipe, world = load_recipe("torchvision", settings), World(device=torch.device("cpu"))
+    shards, stats = open_shards([pattern]), load_stats(tmp_path / "shards" / "stats.npz")
+    state = start_state(tmp_path / "imported.pt", recipe, shards.classes, stats, print)
+    schedule = Schedule(optim=recipe.optim, steps_per_epoch=1, records=Records(None))
+    stepper = Stepper(recipe, stats, world, schedule, state=state)
+    with Stream(shards, StreamConfig(batch_size=3, seed=0, crop="centre", flip=False)) as stream:
+        batch = next(stream.epoch("cpu"))
+        stepper.begin(epoch=0)
+        losses = []
+        for _ in range(4):
+            stepper.take(batch, epoch=0)
+            losses.append(stepper.log_record(epoch=0)["train_loss"])
+    mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        logits = network((batch.images_nhwc.permute(0, 3, 1, 2) / 255 - mean) / std)
+    theirs = torch.tensor([sorted(wnids).index(wnids[label]) for label in batch.labels.tolist()])
+    assert losses[0] == pytest.approx(functional.cross_entropy(logits, theirs).item(), rel=1e-5)
+    assert losses[-1] < losses[0] - 0.02

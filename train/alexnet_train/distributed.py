@@ -55,6 +55,10 @@ class World:
         raised = self.sum(torch.tensor([float(flag) for flag in flags], device=self.device))
         return [count > 0 for count in raised.tolist()]
 
+    def exchange(self) -> "Exchange":
+        """Flags that all processes come to know without waiting for each other; made by all at once."""
+        return Exchange(self, dist.new_group(backend="gloo") if self.size > 1 else None)
+
     def told(self, value: str | None) -> str | None:
         """The first process's `value`, on all."""
         if self.size == 1:
@@ -108,6 +112,35 @@ class World:
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model with gradients averaged over the processes."""
         return model if self.size == 1 else DistributedDataParallel(model)
+
+
+class Exchange:
+    """Flags of all processes, on their way while the next step is computed: none waits, on GPUs no device is asked."""
+
+    def __init__(self, world: World, group: dist.ProcessGroup | None) -> None:
+        """`group` is of CPUs, for the flags alone; None for one process."""
+        self._world, self._group = world, group
+        self._pending: tuple[Tensor, dist.Work] | None = None
+
+    def take(self) -> list[bool]:
+        """What `send` was given before, up where it was up in any process; nothing before the first time.
+
+        All processes take at the same steps, so all decide alike.
+        """
+        if self._pending is None:
+            return []
+        flags, work = self._pending
+        self._pending = None
+        work.wait()
+        return [count > 0 for count in flags.tolist()]
+
+    def send(self, flags: Sequence[bool]) -> None:
+        """Tell the others, for all to `take` at the next step."""
+        sent = torch.tensor([float(flag) for flag in flags])
+        work = dist.all_reduce(sent, group=self._group, async_op=True)
+        if work is None:
+            raise RuntimeError("no handle of a sum that was asked for without waiting")
+        self._pending = sent, work
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class Trainer:
         self._place = opened.stream.state_dict()
         self._clock, self._meters = Clock(), opened.stream.meters
         self._saved_at = time.monotonic()
+        self._exchange = opened.world.exchange()
 
     def train(self) -> dict[str, Any]:
         """Go on to the recipe's last epoch; its record."""
@@ -181,19 +182,29 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _answer_requests(self, *, saved: bool = False) -> None:
-        """Save or leave where the recipe's interval has passed or a signal asked for it, in all processes alike."""
-        train, step, writer = self._run.recipe.train, self._stepper.step, self._run.writer
-        late = 0 < train.checkpoint_every_minutes <= (time.monotonic() - self._saved_at) / 60
-        flags = [self._requests.save or late, bool(self._requests.leave), writer is not None and writer.failed]
-        save, leave, failed = self._run.world.any(flags)
+        """Save or leave where the recipe's interval has passed or a signal asked for it, in all processes alike.
+
+        Of several processes each answers at the next step: what was asked is under way while that one is computed.
+        """
+        train, step = self._run.recipe.train, self._stepper.step
+        several = self._run.world.size > 1
+        save, leave, failed = (self._exchange.take() or [False] * 3) if several else self._asked()
         if failed:
             self._wait_for_writer()
         at_step = train.checkpoint_every_steps > 0 and step % train.checkpoint_every_steps == 0
         if (save or leave or at_step) and not saved:
             self._save()
-        self._requests.save = False
         if leave:
             self._leave()
+        if several:
+            self._exchange.send(self._asked())
+
+    def _asked(self) -> list[bool]:
+        """Whether this process has to save, to leave, and to say that a checkpoint could not be written; asked once."""
+        minutes, writer = self._run.recipe.train.checkpoint_every_minutes, self._run.writer
+        late = 0 < minutes <= (time.monotonic() - self._saved_at) / 60
+        save, self._requests.save = self._requests.save or late, False
+        return [save, bool(self._requests.leave), writer is not None and writer.failed]
 
     def _leave(self) -> NoReturn:
         if self._run.writer is not None:

@@ -18,7 +18,7 @@ from alexnet_train.resume import check_same_run
 from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import RunData, check_plateau, check_processes_agree, open_run_data, with_classes
 from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
-from alexnet_train.startweights import start_weights
+from alexnet_train.startweights import start_state
 from alexnet_train.stepper import Schedule, Stepper
 from alexnet_train.tracing import Tracer
 from alexnet_train.trackers import TrackedRun, Tracker, check_trackers, open_trackers
@@ -68,7 +68,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
         schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=records)
         state = content
         if run.init is not None and content is None:
-            state = {"model": start_weights(run.init, recipe, data.train.classes, progress.say)}
+            state = start_state(run.init, recipe, data.train.classes, data.stats, progress.say)
         stepper = Stepper(recipe, data.stats, world, schedule, bad_batches=run.out_dir, state=state)
         if content is not None:
             stream.load_state_dict(content["stream"])

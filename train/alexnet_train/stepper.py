@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from alexnet_network import DeviceStats, InputConfig, LayerCost, OptimConfig, layer_costs, phase_at, rates_at, set_rates
 from alexnet_shards.stats import Stats
@@ -47,9 +47,13 @@ class Stepper:
     ) -> None:
         """Begin anew, with the weights `state["model"]` if there are, or go on from `state`, a run's whole checkpoint.
 
-        A batch that diverges is kept in `bad_batches`.
+        `state["stats"]`, where it is there, is what inputs are made by in place of `stats`. A batch that diverges is kept
+        in `bad_batches`.
         """
+        given: Mapping[str, Tensor] = {} if state is None else state.get("stats", {})
         self.stats = DeviceStats.from_stats(stats, world.device)
+        if given:
+            self.stats = DeviceStats(**{name: tensor.to(world.device) for name, tensor in given.items()})
         self._recipe, self._world, self._schedule = recipe, world, schedule
         self._updater = Updater(recipe, self.stats, world)
         self._names = [name for name, _ in self._updater.model.named_parameters()]
