@@ -19,7 +19,7 @@ IN_PLACE, ONCE, AUTO = "in-place", "once", "auto"
 WORTH_A_PASS = 10
 # Python, its libraries, one image that is decoded, and what is read ahead.
 WORKER_BYTES = 200 << 20
-SAMPLED_BYTES = 8 << 20
+SAMPLED_BYTES = 2 << 20
 NETWORK_FILE_SYSTEMS = frozenset(
     [
         *(
