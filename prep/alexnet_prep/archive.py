@@ -259,6 +259,6 @@ def open_tar(path: Path) -> TarFile:
     if start == b"\x1f\x8b":
         os.close(descriptor)
         raise SourceError(
-            f"{path}: is gzip-compressed; expected a plain tar: gunzip it first, members are read in place"
+            f"{path}: is gzip-compressed; expected a plain tar to be read in place: gunzip it, or use --read once"
         )
     return file

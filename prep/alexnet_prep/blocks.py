@@ -89,8 +89,8 @@ class NotedArchive:
     Raises FormatError where notes were damaged since their stretch was found whole.
     """
 
-    def __init__(self, stretches: Sequence[NotedStretch], size: int, read_at: ReadAt) -> None:
-        self.size = size
+    def __init__(self, path: Path, stretches: Sequence[NotedStretch], size: int, read_at: ReadAt) -> None:
+        self.path, self.size = path, size
         self._stretches, self._read_at = stretches, read_at
         self._starts = [stretch.start for stretch in stretches]
         self._held: OrderedDict[int, _Blocks] = OrderedDict()

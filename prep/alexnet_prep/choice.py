@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet_command.units import size_text
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import PIECE_BYTES, ForwardReader, LocalFile
+from alexnet_prep.forward import PIECE_BYTES, ForwardReader, archive_facts, opened_forward
 from alexnet_prep.part import PART_BYTES
 from alexnet_prep.rundir import expected_bytes
 from alexnet_shards.tarblocks import files_between
@@ -57,6 +57,11 @@ def choose_reading(asked: str, paths: Sequence[Path], to_make: float) -> Reading
 
     `to_make` is the share of the split that is not there yet.
     """
+    forward = next((path for path in paths if path.is_file() and archive_facts(path).is_streamed), None)
+    if forward is not None and asked == IN_PLACE:
+        raise SourceError(f"{forward}: is compressed or elsewhere, and can only be read forward: use --read once")
+    if forward is not None:
+        return Reading(True, f"{forward.name} is compressed or elsewhere")
     if asked != AUTO:
         return Reading(asked == ONCE, "as --read says")
     slow = next((why for path in paths if (why := slow_to_seek(path))), "")
@@ -121,23 +126,15 @@ def expected_of_archives(archives: Sequence[Path]) -> int:
 
 
 def _expected_of(path: Path) -> int:
-    try:
-        file = LocalFile(path)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be opened ({error.strerror}); expected an official archive") from error
-    try:
-        end = min(SAMPLED_BYTES, file.size)
+    stored = archive_facts(path).stored_bytes
+    with opened_forward(path) as file:
+        end = min(SAMPLED_BYTES, stored) or SAMPLED_BYTES
         forward = ForwardReader(file.read_at, end)
         found = [each for each in files_between(forward.read_at, 0, end, lambda *_: None) if each.offset < end]
-        if not found:
-            return 0
-        covered = max(1, found[-1].offset + found[-1].size)
-        sizes = np.array([each.size for each in found])
-        return int(expected_bytes(sizes) * max(1.0, file.size / covered))
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}); check its disk, then start again") from error
-    finally:
-        file.close()
+    if not found:
+        return 0
+    covered = max(1, found[-1].offset + found[-1].size)
+    return int(expected_bytes(np.array([each.size for each in found])) * max(1.0, stored / covered))
 
 
 def reading_line(split: str, reading: Reading, picture_bytes: int) -> str:

@@ -1,17 +1,32 @@
 """A file read forward in big pieces, and the archives of a source as the walks over them see them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from alexnet_prep.errors import SourceError
+from alexnet_remote import ForwardFile, Stop, open_forward
+from alexnet_shards.editions import ADDRESS_SUFFIX, plain_name
+from alexnet_shards.errors import AlexnetError
+from alexnet_shards.shown import public_address
+
 PIECE_BYTES = 8 << 20
 ReadAt = Callable[[int, int], bytes]
+# How gzip, zstd, bzip2 and xz begin; of which not all can be read.
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0")
+MAGIC_BYTES = 6
 
 
 class OpenArchive(Protocol):
     """An archive that is read by offset; use as a context manager."""
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
 
     @property
     def size(self) -> int:
@@ -66,6 +81,65 @@ def read_fully(read_at: ReadAt, offset: int, size: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def address_of(path: Path) -> str | Path:
+    """Where an archive is: an address, where `path` is a text file that has one, else the path itself.
+
+    Raises SourceError where there is none in the file.
+    """
+    if not path.name.endswith(ADDRESS_SUFFIX):
+        return path
+    try:
+        address = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read ({error}); expected the address of an archive in it") from error
+    if "://" not in address or "\n" in address:
+        raise SourceError(f"{path}: holds no address; expected one line, as https://host/{plain_name(path.name)}")
+    return address
+
+
+@dataclass(frozen=True)
+class ArchiveFacts:
+    """What is known of an archive before it is read: what tells it from others, its stored bytes, and whether it can only
+    be read forward, as one that is elsewhere or compressed."""
+
+    state: tuple[str, ...]
+    stored_bytes: int
+    is_streamed: bool
+
+
+def archive_facts(path: Path) -> ArchiveFacts:
+    """Look at an archive; raises SourceError where it is not there."""
+    address = address_of(path)
+    if not isinstance(address, Path):
+        with opened_forward(path) as remote:
+            size = remote.size or 0
+        return ArchiveFacts((public_address(str(address)), str(size)), size, is_streamed=True)
+    try:
+        found = path.stat()
+        local = LocalFile(path)
+        try:
+            start = local.read_at(0, MAGIC_BYTES)
+        finally:
+            local.close()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); expected an official archive") from error
+    state = (path.name, str(found.st_size), str(found.st_mtime_ns))
+    return ArchiveFacts(state, found.st_size, is_streamed=start.startswith(COMPRESSED))
+
+
+@contextmanager
+def opened_forward(path: Path, stop: Stop | None = None) -> Iterator[ForwardFile]:
+    """Read an archive from its beginning; what is wrong with it leaves the block as SourceError."""
+    address = address_of(path)
+    try:
+        with open_forward(address, stop=stop) as file:
+            yield file
+    except SourceError:
+        raise
+    except AlexnetError as error:
+        raise SourceError(str(error)) from error
+
+
 class LocalFile:
     """A file of this machine, open for reading by offset until `close`."""
 
@@ -80,3 +154,23 @@ class LocalFile:
     def close(self) -> None:
         """Close it."""
         os.close(self._descriptor)
+
+
+class PiecedFile:
+    """A file that lies in several, each with where it begins; open for reading by offset until `close`."""
+
+    def __init__(self, pieces: Sequence[tuple[int, Path]]) -> None:
+        self._files = [(start, LocalFile(path)) for start, path in pieces]
+        self.size = self._files[-1][0] + self._files[-1][1].size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes [offset, offset + size), fewer at the end of the last file or of what one call gives."""
+        for start, file in self._files:
+            if start <= offset < start + file.size:
+                return file.read_at(offset - start, size)
+        return b""
+
+    def close(self) -> None:
+        """Close all."""
+        for _, file in self._files:
+            file.close()

@@ -15,7 +15,7 @@ from alexnet_prep.entries import Account, Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.forward import ArchiveOpener
 from alexnet_prep.split import Labels, SplitSource, apply_patches, relabel, sort_members
-from alexnet_shards.editions import Edition
+from alexnet_shards.editions import Edition, plain_name
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 
@@ -151,15 +151,15 @@ def _patch(
 ) -> tuple[Members, npt.NDArray[np.bool_], tuple[Path, ...]]:
     """Members with the split's patches in place of what they replace, which were patched, and the patch archive."""
     directory, split = place
-    archive = directory / edition.patch
-    if not edition.patch or not archive.is_file():
+    archive = edition.patch_archive(directory)
+    if archive is None:
         if edition.patch:
             notes.append(f"{edition.patch}: not there; images that the organisers replaced keep their first form")
         return members, np.zeros(len(members.names), np.bool_), ()
     patches = read_flat_tar(archive, 1, lambda _: None, opener)
     replaced, patched, unused = apply_patches(members, patches)
     here = [name for name in unused if _split_of(name) == split]
-    notes += [f"{archive.name}: {name} patches no image of {split}" for name in here]
+    notes += [f"{plain_name(archive.name)}: {name} patches no image of {split}" for name in here]
     ledger = Ledger()
     for kind, names in ((entries.REPLACED, patched.nonzero()[0]), (entries.NO_PATCH, here)):
         for name in names:

@@ -13,11 +13,11 @@ from alexnet_prep.blocks import NotedArchive, NotedStretch
 from alexnet_prep.build import ShardJob, Sidecar, sidecar_path
 from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
 from alexnet_prep.errors import RunError, SourceError
-from alexnet_prep.forward import LocalFile
+from alexnet_prep.forward import LocalFile, OpenArchive, opened_forward
 from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
 from alexnet_prep.job import BuildSetup, Job, Result
 from alexnet_prep.nodes import JobEngine, job_engine
-from alexnet_prep.order import ArchiveStretch, archive_stretches, listed_stretches
+from alexnet_prep.order import NUMBERS_AN_ARCHIVE, listed_stretches, stretches_of
 from alexnet_prep.part import PartJob, PartResult, part_jobs
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
@@ -25,7 +25,8 @@ from alexnet_prep.restore import share_to_make
 from alexnet_prep.rundir import check_space, refuse_early
 from alexnet_prep.source import ArchivedSource, Source
 from alexnet_prep.split import SplitSource
-from alexnet_prep.stretch import StretchFacts, finished_stretch, grouped_path, layout_path, notes_path, stretch_name
+from alexnet_prep.spool import Spool
+from alexnet_prep.stretch import StretchFacts, grouped_path, layout_path, notes_path, stretch_name
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import own_directory
 from alexnet_shards.manifest import BUILD_DIRECTORY
@@ -33,6 +34,7 @@ from alexnet_shards.pool import Workers
 
 # Stretches whose pictures are not what was written are read again; a disk that damages them every time is given up.
 MAX_ROUNDS = 4
+PIECES_OF_A_CREW = 16  # of an archive that can only be read forward
 R = TypeVar("R", bound=Result)
 Rows = npt.NDArray[np.int64]
 
@@ -62,29 +64,35 @@ class OncePass:
         Raises SourceError for archives that cannot be used.
         """
         source.check(self._split)
-        for path in self.archives:
-            with open_tar(path):
-                pass  # what it is no tar for is said before anything is read
         with self._engine(self._setup) as engine:
-            self._found = self._convert(engine, self._of_archives())
-        stretches = self._of_archives()
+            self._found = self._of_archives(engine)
+        noted = [(path, self._noted(container)) for container, path in enumerate(self.archives)]
 
-        def opened(path: Path) -> NotedArchive:
-            mine = [stretch for stretch in stretches if stretch.path == path]
-            noted = [NotedStretch(stretch.start, notes_path(self._setup, stretch.name)) for stretch in mine]
-            return NotedArchive(noted, path.stat().st_size, partial(_read_in_place, path))
+        def opened(path: Path) -> OpenArchive:
+            return next((archive for known, archive in noted if known == path), None) or open_tar(path)
 
         try:
             return source.through(opened).read(self._split, label_order, begin())
         except FormatError as error:
             raise SourceError(str(error)) from error
 
+    def _noted(self, container: int) -> NotedArchive:
+        """An archive as its stretches took it down."""
+        path = self.archives[container]
+        mine = [facts for facts in self._found or () if facts.container == container]
+        spooled = [each for each in stretches_of(self.archives)[1] if each.first.container == container]
+        size = Spool(spooled[0], self._setup, 1).known_size() if spooled else path.stat().st_size
+        noted = [NotedStretch(facts.start, notes_path(self._setup, facts.name)) for facts in mine]
+        return NotedArchive(path, noted, size or 0, partial(_read_once_more, path, bool(spooled)))
+
     def digests(self, images: SplitSource) -> Pictures:
         """What the stretches that are there have of an index's images; nothing is read for it."""
         if self._found is not None:
             return find_pictures(images, self._found)
-        jobs = self._of_archives()
-        found = (finished_stretch(self._setup, job.name, job.identity(self._setup)) for job in jobs)
+        plain, spooled = stretches_of(self.archives)
+        found = [job.finished(self._setup, lambda *_: None) for job in plain]
+        for each in spooled:
+            found += Spool(each, self._setup, 1).finished()
         return find_pictures(images, [facts for facts in found if facts is not None])
 
     def build(self, setup: BuildSetup, images: SplitSource, shards: Sequence[ShardJob], order: Rows) -> list[Sidecar]:
@@ -119,9 +127,9 @@ class OncePass:
     ) -> tuple[list[Sidecar], set[int]]:
         """(sidecars, damaged stretches): all three passes, each of which keeps what is there."""
         if self._found is None:
-            self._found = self._convert(engine, self._of_archives())
+            self._found = self._of_archives(engine)
         missing = find_pictures(images, self._found).missing()
-        listed = self._convert(engine, listed_stretches(images, missing, len(self._found)))
+        listed = self._convert(engine, listed_stretches(images, missing, len(self.archives) * NUMBERS_AN_ARCHIVE))
         pictures = find_pictures(images, [*self._found, *listed])
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
@@ -136,8 +144,21 @@ class OncePass:
         parts = self._run(engine, part_jobs(shards, rows, pictures), (": writing", len(order), "images", "parts"))
         return _in_order(parts), {number for result in parts for number in result.damaged}
 
-    def _of_archives(self) -> list[ArchiveStretch]:
-        return archive_stretches(self.archives)
+    def _of_archives(self, engine: JobEngine) -> list[StretchFacts]:
+        """The facts of all stretches of the archives, made where they are not there."""
+        plain, spooled = stretches_of(self.archives)
+        found = self._convert(engine, plain)
+        at_once = self._workers if isinstance(self._workers, int) else PIECES_OF_A_CREW
+        for each in spooled:
+            counted = f"{self._split}: reading {each.first.path.name} once"
+            with (
+                self._progress.counted(counted, each.stored_bytes, "bytes", "stretches"),
+                Spool(each, self._setup, at_once) as spool,
+            ):
+                for facts in engine.run(spool.jobs(), at_once):
+                    spool.done(facts.number)
+                    found.append(facts)
+        return sorted(found, key=lambda facts: facts.number)
 
     def _engine(self, setup: BuildSetup) -> JobEngine:
         return job_engine(self._workers, setup, self._hang_seconds, self._progress)
@@ -160,8 +181,11 @@ def _in_order(results: Iterable[PartResult]) -> list[Sidecar]:
     return sorted((sidecar for result in results for sidecar in result.sidecars), key=lambda sidecar: sidecar.number)
 
 
-def _read_in_place(path: Path, offset: int, size: int) -> bytes:
-    """What no stretch took down: rare, so the file is opened for it."""
+def _read_once_more(path: Path, is_streamed: bool, offset: int, size: int) -> bytes:
+    """What no stretch took down: rare, so the archive is opened for it."""
+    if is_streamed:
+        with opened_forward(path) as stream:
+            return stream.read_at(offset, size)
     file = LocalFile(path)
     try:
         return file.read_at(offset, size)

@@ -1,7 +1,7 @@
 """The source in its own order: the stretches that it is cut into, and the images of each as they follow each other there."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -14,7 +14,7 @@ from alexnet_prep.archive import Names
 from alexnet_prep.blocks import BlockNotes
 from alexnet_prep.entries import HEAD_BYTES, PICTURE_ENDINGS, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import ForwardReader, LocalFile, ReadAt
+from alexnet_prep.forward import ForwardReader, PiecedFile, ReadAt, archive_facts
 from alexnet_prep.job import BuildSetup, OnSign, Seconds
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.split import SplitSource
@@ -23,7 +23,6 @@ from alexnet_prep.stretch import (
     NO_CONTAINER,
     SourceImage,
     StretchFacts,
-    file_state,
     finished_stretch,
     identity_of,
     notes_path,
@@ -49,14 +48,17 @@ def stretch_bytes(source_bytes: int) -> int:
 class ArchiveStretch:
     """Bytes [start, end) of an archive, read forward once: the images whose headers begin there.
 
-    A position is where an image's bytes begin.
+    A position is where an image's bytes begin. `state` says which archive it is. `pieces` are files that hold it, each with
+    where it begins, where the archive itself can only be read from its beginning.
     """
 
     number: int
     container: int
     path: Path
+    state: tuple[str, ...]
     start: int
     end: int
+    pieces: tuple[tuple[int, Path], ...] = ()
     quarantined: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -79,7 +81,7 @@ class ArchiveStretch:
 
     def identity(self, setup: BuildSetup) -> str:
         """What its bytes depend on."""
-        return identity_of(setup, file_state(self.path), self.container, self.start, self.end)
+        return identity_of(setup, self.state, self.container, self.start, self.end)
 
     def finished(self, setup: BuildSetup, on_sign: OnSign) -> StretchFacts | None:
         """Its facts where it is there."""
@@ -89,21 +91,21 @@ class ArchiveStretch:
         """Read, convert and write it."""
         identity = self.identity(setup)
         try:
-            file = LocalFile(self.path)
+            file = PiecedFile(self.pieces or ((0, self.path),))
         except OSError as error:
             raise self._unreadable(error) from error
         try:
             forward = ForwardReader(self._worded(file.read_at), min(self.end, file.size))
             known = {"number": self.number, "container": self.container, "start": self.start, "is_noted": True}
-            images = self._images(forward, notes_path(setup, self.name))
+            images = self._images(forward, file.size, notes_path(setup, self.name))
             return write_stretch(setup, images, self.quarantined, on_sign, identity=identity, **known)
         finally:
             file.close()
 
-    def _images(self, forward: ForwardReader, notes_file: Path) -> Iterator[SourceImage]:
+    def _images(self, forward: ForwardReader, size: int, notes_file: Path) -> Iterator[SourceImage]:
         notes = BlockNotes()
         for found in files_between(forward.read_at, self.start, self.end, notes.note):
-            if _is_image(found, forward, notes):
+            if found.offset + found.size <= size and _is_image(found, forward, notes):
                 load = partial(forward.read_at, found.offset, found.size)
                 yield SourceImage(position=found.offset, image=found.offset, size=min(found.size, MAX_SIZE), load=load)
         notes.save(notes_file)
@@ -135,6 +137,14 @@ def _is_image(found: StretchFile, forward: ForwardReader, notes: BlockNotes) -> 
     content = forward.read_at(found.offset, wanted)
     notes.note(found.offset, content)
     return is_picture(found.name, lambda: content[:HEAD_BYTES])
+
+
+@dataclass(frozen=True)
+class SpooledArchive:
+    """An archive that can only be read forward: its first stretch, whose length all have, and its stored bytes."""
+
+    first: ArchiveStretch
+    stored_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,23 +203,29 @@ class ListedStretch:
             yield SourceImage(position=position, image=int(self.rows[position]), size=int(place["size"]), load=load)
 
 
-Stretch = ArchiveStretch | ListedStretch
+# Numbers of the stretches of one archive: nobody knows how many those are that can only be read forward.
+NUMBERS_AN_ARCHIVE = 100_000
 
 
-def archive_stretches(archives: tuple[Path, ...]) -> list[ArchiveStretch]:
-    """The stretches of a split's archives, in their order; raises SourceError where one cannot be opened."""
-    found: list[ArchiveStretch] = []
-    for container, path in enumerate(archives):
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be opened ({error.strerror}); expected an official archive") from error
-        step = stretch_bytes(size)
-        for start in range(0, size, step):
-            end = min(start + step, size)
-            number = len(found)
-            found.append(ArchiveStretch(number=number, container=container, path=path, start=start, end=end))
-    return found
+def stretches_of(paths: Sequence[Path]) -> tuple[list[ArchiveStretch], list[SpooledArchive]]:
+    """The stretches of a split's archives, and the archives that can only be read forward.
+
+    Raises SourceError where one is not there.
+    """
+    found, spooled = list[ArchiveStretch](), list[SpooledArchive]()
+    facts = [archive_facts(path) for path in paths]
+    step = stretch_bytes(sum(each.stored_bytes for each in facts))
+    for container, (path, each) in enumerate(zip(paths, facts, strict=True)):
+        known = {"container": container, "path": path, "state": each.state}
+        first = container * NUMBERS_AN_ARCHIVE
+        if each.is_streamed:
+            stretch = ArchiveStretch(number=first, start=0, end=step, **known)  # type: ignore[arg-type]
+            spooled.append(SpooledArchive(stretch, each.stored_bytes))
+            continue
+        for count, start in enumerate(range(0, each.stored_bytes, step)):
+            end = min(start + step, each.stored_bytes)
+            found.append(ArchiveStretch(number=first + count, start=start, end=end, **known))  # type: ignore[arg-type]
+    return found, spooled
 
 
 def listed_stretches(images: SplitSource, rows: npt.NDArray[np.int64], first_number: int) -> list[ListedStretch]:

@@ -37,6 +37,7 @@ from alexnet_prep.shardsums import remove_sums, split_stats
 from alexnet_prep.share import collect_shards, share_facts
 from alexnet_prep.source import ArchivedSource, Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
+from alexnet_shards.editions import plain_name
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.locks import locked
 from alexnet_shards.manifest import (
@@ -269,7 +270,7 @@ def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], 
         seed=request.seed,
         recipe=request.recipe.as_dict(),
         libraries=_libraries(),
-        source={"containers": [utf8_name(path) for path in images.containers], **prepared.facts["source"]},
+        source={"containers": [plain_name(utf8_name(path)) for path in images.containers], **prepared.facts["source"]},
         report=report.manifest_entry(),
         index_sha256=index_sha256,
     )

@@ -4,11 +4,13 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
 from alexnet_prep.archive import Extents, Sparse
 from alexnet_prep.errors import SourceError
+from alexnet_prep.forward import archive_facts, opened_forward
 
 MAX_OPEN = 64  # containers that one reader keeps open: a set may have thousands, a process some hundred files
 
@@ -68,6 +70,27 @@ class TarReader:
         os.close(self._descriptor)
 
 
+class StreamReader:
+    """Images of a tar that can only be read forward; one behind what was read costs a reading from the beginning."""
+
+    has_sizes = True
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stack = path, ExitStack()
+        self._file = self._stack.enter_context(opened_forward(path))
+
+    def read(self, name: bytes, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset`."""
+        if offset < self._file.place:
+            self._stack.close()
+            self._file = self._stack.enter_context(opened_forward(self._path))
+        return self._file.read_at(offset, size)
+
+    def close(self) -> None:
+        """Close the file, or leave the connection."""
+        self._stack.close()
+
+
 class SourceReader:
     """Reads images by location; keeps up to MAX_OPEN of the `containers` (tars, directories) that it has met open."""
 
@@ -107,6 +130,8 @@ class SourceReader:
         path = self._containers[container]
         if path.is_dir():
             return FolderReader(path)
+        if archive_facts(path).is_streamed:
+            return StreamReader(path)
         return TarReader(
             path, {place: pieces for (number, place), pieces in self._sparse.items() if number == container}
         )

@@ -12,7 +12,7 @@ from alexnet_prep.folders import find_folder_source
 from alexnet_prep.forward import ArchiveOpener
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
-from alexnet_shards.editions import EDITIONS
+from alexnet_shards.editions import EDITIONS, in_any_form
 
 SPLITS = ("train", "val", "test")
 
@@ -84,9 +84,8 @@ class OfficialSource:
     def archives(self, split: str) -> tuple[Path, ...]:
         """The split's archive, and the patches."""
         edition = EDITIONS[self.edition]
-        archive, patch = edition.archive(self.directory, split), self.directory / edition.patch
-        patches = (patch,) if edition.patch and patch.is_file() else ()
-        return (archive, *patches) if archive is not None else ()
+        archive, patch = edition.archive(self.directory, split), edition.patch_archive(self.directory)
+        return (archive, *filter(None, [patch])) if archive is not None else ()
 
     def check(self, split: str) -> None:
         """Read the devkit and the ground truth."""
@@ -103,7 +102,8 @@ class OfficialSource:
         """Every file the source is made of."""
         edition = EDITIONS[self.edition]
         names = (edition.train, edition.val, *edition.tests, edition.devkit, edition.patch, edition.test_truth)
-        return tuple(self.directory / name for name in names if name and (self.directory / name).is_file())
+        found = (in_any_form(self.directory / name) for name in names if name)
+        return tuple(path for path in found if path is not None)
 
     def choices(self) -> dict[str, Any]:
         """Nothing: the devkit says it all."""

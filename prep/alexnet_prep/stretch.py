@@ -234,9 +234,3 @@ def identity_of(setup: BuildSetup, *more: object) -> str:
     """64 hex digits of what a stretch's bytes depend on: the recipe, the decoder, and `more`, its place in the source."""
     facts = (setup.recipe.as_dict(), setup.max_member_bytes, decoder_facts(), *more)
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def file_state(path: Path) -> tuple[str, int, int]:
-    """(name, bytes, mtime in ns) of a file of the source."""
-    found = path.stat()
-    return path.name, found.st_size, found.st_mtime_ns

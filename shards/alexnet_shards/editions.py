@@ -3,6 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# How an archive may be kept: as it is, compressed as a whole, or, as a text file, the address where it is.
+ADDRESS_SUFFIX = ".url"
+FORMS = ("", ".gz", ".zst", ADDRESS_SUFFIX)
+
+
+def in_any_form(path: Path) -> Path | None:
+    """The first of FORMS in which the file `path` is there."""
+    forms = (path.with_name(path.name + form) for form in FORMS)
+    return next((form for form in forms if form.is_file()), None)
+
+
+def plain_name(name: str) -> str:
+    """The name of an archive without its form."""
+    form = next((form for form in FORMS[1:] if name.endswith(".tar" + form)), "")
+    return name.removesuffix(form)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Edition:
@@ -17,8 +33,13 @@ class Edition:
     test_truth: str = ""
 
     def archive(self, directory: Path, split: str) -> Path | None:
-        """The archive of `split` in `directory`, None where it is not there."""
-        return next((directory / name for name in self._names(split) if (directory / name).is_file()), None)
+        """The archive of `split` in `directory`, in any of FORMS, None where it is not there."""
+        found = (in_any_form(directory / name) for name in self._names(split))
+        return next((path for path in found if path is not None), None)
+
+    def patch_archive(self, directory: Path) -> Path | None:
+        """The archive of patches in `directory`, None where it is not there or the year has none."""
+        return in_any_form(directory / self.patch) if self.patch else None
 
     def name_of(self, split: str) -> str:
         """The file name that `split` is expected under."""

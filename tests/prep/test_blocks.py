@@ -21,7 +21,8 @@ def test_noted_bytes_are_served_and_others_read(tmp_path: Path) -> None:
         asked.append((offset, size))
         return content[offset : offset + size]
 
-    archive = NotedArchive([NotedStretch(0, tmp_path / "0"), NotedStretch(2560, tmp_path / "1")], len(content), read_at)
+    stretches = [NotedStretch(0, tmp_path / "0"), NotedStretch(2560, tmp_path / "1")]
+    archive = NotedArchive(tmp_path / "x.tar", stretches, len(content), read_at)
     with archive:
         assert archive.read_at(0, 1024) == content[:1024]
         assert archive.read_at(2560 + 100, 700) == content[2660:3360]

@@ -1,5 +1,6 @@
 """A source read once gives the bytes of one read in place: whoever is killed, whatever rots, however many workers."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -8,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from alexnet_command.progress import Progress
 from alexnet_pixels.recipe import PixelRecipe
@@ -107,6 +111,51 @@ def test_folders(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> None:
     for way in ("in-place", "once"):
         make(tmp_path / "photos", tmp_path / way, way)
     assert hashes(tmp_path / "once") == hashes(tmp_path / "in-place")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """Serves a folder by python's own web server, which knows no ranges; returns its address."""
+    servers = []
+
+    def serve(folder: Path) -> str:
+        class Handler(SimpleHTTPRequestHandler):
+            def __init__(self, *rest: Any) -> None:
+                super().__init__(*rest, directory=str(folder))
+
+            def log_message(self, format: str, *words: Any) -> None:
+                """Quiet."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_compressed_and_remote_archives(source: Path, tmp_path: Path, web: Callable[[Path], str], prep: Any) -> None:
+    in_place = make(source, tmp_path / "in-place", "in-place", split="train")
+    archive = source / "ILSVRC2010_images_train.tar"
+    content, elsewhere = archive.read_bytes(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    archive.rename(elsewhere / archive.name)
+    forms: dict[str, Callable[[], bytes]] = {
+        ".gz": lambda: gzip.compress(content, 1),
+        ".zst": lambda: zstandard.ZstdCompressor(1).compress(content),
+        ".url": lambda: f"{web(elsewhere)}/{archive.name}\n".encode(),
+    }
+    for form, form_bytes in forms.items():
+        path = archive.with_name(archive.name + form)
+        path.write_bytes(form_bytes())
+        assert without_time(make(source, tmp_path / form, "auto", split="train")) == without_time(in_place)
+        assert hashes(tmp_path / form) == hashes(tmp_path / "in-place"), form
+        words = ("shards", "--source", source, "--split", "train", "--out", tmp_path / "no", "--read", "in-place")
+        assert "can only be read forward: use --read once" in prep(*words, status=1).stderr
+        path.unlink()
 
 
 def test_links_holes_and_odd_names(source: Path, tmp_path: Path, photo_bytes: Callable[..., bytes]) -> None:

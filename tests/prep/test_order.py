@@ -8,8 +8,9 @@ import pytest
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep import order
+from alexnet_prep.errors import SourceError
 from alexnet_prep.job import BuildSetup, OnSign
-from alexnet_prep.order import ArchiveStretch, archive_stretches, listed_stretches, stretch_bytes
+from alexnet_prep.order import ArchiveStretch, listed_stretches, stretch_bytes, stretches_of
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.source import find_source
 from alexnet_prep.split import SplitSource
@@ -40,7 +41,7 @@ def test_stretches_cover_a_tar_in_whole_blocks() -> None:
 
 def test_every_image_of_a_tar_is_in_one_stretch(setup: BuildSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order, "SMALLEST_BYTES", 64 << 10)
-    jobs = archive_stretches(setup.containers)
+    jobs = stretches_of(setup.containers)[0]
     assert len(jobs) > 2
     images = index_of(setup)
     reader = SourceReader(())
@@ -51,7 +52,7 @@ def test_every_image_of_a_tar_is_in_one_stretch(setup: BuildSetup, monkeypatch: 
 
 
 def test_a_touched_or_other_archive_is_read_again(setup: BuildSetup) -> None:
-    (job,) = archive_stretches(setup.containers)[:1]
+    (job,) = stretches_of(setup.containers)[0][:1]
     job.run(setup, SourceReader(()), QUIET)
     assert job.finished(setup, QUIET) is not None
     other = BuildSetup(
@@ -59,11 +60,12 @@ def test_a_touched_or_other_archive_is_read_again(setup: BuildSetup) -> None:
     )
     assert job.finished(other, QUIET) is None
     setup.containers[0].write_bytes(setup.containers[0].read_bytes() + bytes(512))
-    assert job.finished(setup, QUIET) is None
+    (touched,) = stretches_of(setup.containers)[0][:1]
+    assert touched.finished(setup, QUIET) is None
 
 
 def test_quarantine_by_place(setup: BuildSetup) -> None:
-    job = archive_stretches(setup.containers)[0]
+    job = stretches_of(setup.containers)[0][0]
     place = int(index_of(setup).locations["offset"].min())
     marked = job.without(place, "quarantined: why")
     assert job.quarantined == {}
@@ -93,6 +95,6 @@ def test_listed_stretches_follow_the_containers(
 
 
 def test_an_archive_that_is_away_is_one_line(setup: BuildSetup, tmp_path: Path) -> None:
-    job = ArchiveStretch(number=0, container=0, path=tmp_path / "gone.tar", start=0, end=512)
-    with pytest.raises(FileNotFoundError):
+    job = ArchiveStretch(number=0, container=0, path=tmp_path / "gone.tar", state=(), start=0, end=512)
+    with pytest.raises(SourceError, match=r"gone.tar: cannot be read \(No such file"):
         job.run(setup, SourceReader(()), QUIET)

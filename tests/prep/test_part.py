@@ -11,7 +11,7 @@ from alexnet_prep import part
 from alexnet_prep.build import ShardJob, build_shard
 from alexnet_prep.grouping import find_pictures, group_jobs
 from alexnet_prep.job import BuildSetup
-from alexnet_prep.order import archive_stretches
+from alexnet_prep.order import stretches_of
 from alexnet_prep.part import PartJob, part_jobs
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.source import find_source
@@ -25,7 +25,7 @@ def made(small_source: Any, tmp_path: Path) -> Any:
     (tmp_path / "build").mkdir()
     setup = BuildSetup(containers=images.containers, recipe=PixelRecipe(), out=tmp_path, sidecars=tmp_path / "build")
     reader = SourceReader(images.containers)
-    facts = [job.run(setup, reader, lambda *_: None)[0] for job in archive_stretches(images.containers)]
+    facts = [job.run(setup, reader, lambda *_: None)[0] for job in stretches_of(images.containers)[0]]
     pictures = find_pictures(images, facts)
     order = np.random.default_rng(0).permutation(len(images))
     rank = np.empty(len(order), np.int64)
