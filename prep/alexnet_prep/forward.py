@@ -86,7 +86,7 @@ def address_of(path: Path) -> str | Path:
 
     Raises SourceError where there is none in the file.
     """
-    if not path.name.endswith(ADDRESS_SUFFIX):
+    if not is_address(path):
         return path
     try:
         address = path.read_text("utf-8").strip()
@@ -95,6 +95,20 @@ def address_of(path: Path) -> str | Path:
     if "://" not in address or "\n" in address:
         raise SourceError(f"{path}: holds no address; expected one line, as https://host/{plain_name(path.name)}")
     return address
+
+
+def is_address(path: Path) -> bool:
+    """Whether a file holds the address of an archive."""
+    return path.name.endswith(ADDRESS_SUFFIX)
+
+
+def begins_compressed(path: Path) -> bool:
+    """Whether a local file is compressed, by its first bytes; raises OSError where it cannot be read."""
+    file = LocalFile(path)
+    try:
+        return file.read_at(0, MAGIC_BYTES).startswith(COMPRESSED)
+    finally:
+        file.close()
 
 
 @dataclass(frozen=True)
@@ -115,16 +129,11 @@ def archive_facts(path: Path) -> ArchiveFacts:
             size = remote.size or 0
         return ArchiveFacts((public_address(str(address)), str(size)), size, is_streamed=True)
     try:
-        found = path.stat()
-        local = LocalFile(path)
-        try:
-            start = local.read_at(0, MAGIC_BYTES)
-        finally:
-            local.close()
+        found, is_compressed = path.stat(), begins_compressed(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); expected an official archive") from error
     state = (path.name, str(found.st_size), str(found.st_mtime_ns))
-    return ArchiveFacts(state, found.st_size, is_streamed=start.startswith(COMPRESSED))
+    return ArchiveFacts(state, found.st_size, is_streamed=is_compressed)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from alexnet_prep.archive import Extents, Sparse
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import archive_facts, opened_forward
+from alexnet_prep.forward import begins_compressed, is_address, opened_forward
 
 MAX_OPEN = 64  # containers that one reader keeps open: a set may have thousands, a process some hundred files
 
@@ -130,7 +130,7 @@ class SourceReader:
         path = self._containers[container]
         if path.is_dir():
             return FolderReader(path)
-        if archive_facts(path).is_streamed:
+        if is_address(path) or begins_compressed(path):
             return StreamReader(path)
         return TarReader(
             path, {place: pieces for (number, place), pieces in self._sparse.items() if number == container}
