@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,7 @@ def test_it_learns_until_it_is_stopped(make_run: Callable[..., str], tmp_path: P
     assert sorted(path.name for path in out.iterdir()) == ["overfit.jsonl"]
 
 
-def test_more_batches_than_there_are(make_run: Callable[..., str], tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(make_run(tmp_path / "shards"), tmp_path / "run", 99), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
+def test_more_batches_than_there_are(run: Callable[..., Any], make_run: Callable[..., str], tmp_path: Path) -> None:
+    done = run(*command(make_run(tmp_path / "shards"), tmp_path / "run", 99)[3:])
+    assert done.exit_code == 1
     assert "--overfit 99: an epoch has 4 batches" in done.stderr
