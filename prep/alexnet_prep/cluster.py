@@ -87,15 +87,18 @@ def _slurm(file: str, workers: int) -> Iterator[Any]:
     import yaml
 
     jobqueue: Any = importlib.import_module("dask_jobqueue")
-    try:
-        content = yaml.safe_load(Path(file).read_text("utf-8")) if file else {}
-        with dask.config.set(content):
-            cluster = jobqueue.SLURMCluster()
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise RunError(f"{file or 'jobqueue.yaml'}: no configuration that dask-jobqueue can use ({said})") from error
-    with cluster:
-        cluster.scale(workers)
+    with ExitStack() as held:  # the configuration is read whenever a job is submitted
+        try:
+            content = yaml.safe_load(Path(file).read_text("utf-8")) if file else {}
+            held.enter_context(dask.config.set(dask.config.merge(dask.config.config, content or {})))
+            cluster = held.enter_context(jobqueue.SLURMCluster())
+            cluster.scale(workers)
+        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, LookupError, yaml.YAMLError) as error:
+            said = " ".join(str(error).split())[:300]
+            where = file or "jobqueue.yaml"
+            raise RunError(
+                f"{where}: no configuration that dask-jobqueue can use ({said}); see docs/cluster.md"
+            ) from error
         yield cluster
 
 

@@ -1,0 +1,116 @@
+"""What engines cost: shards of one source by local processes, array parts and Dask workers, at one and two workers.
+
+Wall seconds of whole commands, interpreters' starts included; Dask's scheduler and workers are up before. Medians over
+`--repeats` rounds in which the engines take turns, and the ratio of each to local processes.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+PREP = [sys.executable, "-m", "alexnet_prep.cli"]
+DASK = [sys.executable, "-m", "dask"]
+
+
+@contextmanager
+def dask_cluster(folder: Path, workers: int) -> Iterator[str]:
+    """The address of a scheduler with so many worker processes of a thread each."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    words = ["--no-dashboard", "--scheduler-file", str(file)]
+    processes = [subprocess.Popen([*DASK, "scheduler", "--port", "0", *words], **quiet)]
+    try:
+        while not (file.exists() and file.stat().st_size):
+            time.sleep(0.1)
+        flags = ["--nthreads", "1", "--no-nanny", "--local-directory", str(folder)]
+        processes += [subprocess.Popen([*DASK, "worker", *words, *flags], **quiet) for _ in range(workers)]
+        address = json.loads(file.read_text())["address"]
+        client: Any = distributed.Client
+        with client(address) as known:
+            known.wait_for_workers(workers)
+        yield address
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
+def wall(*commands: list[str]) -> float:
+    """Seconds until all of the commands, which run at once, have ended."""
+    started = time.perf_counter()
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    if any(process.wait() for process in running):
+        raise SystemExit(f"failed: {commands[0]}")
+    return time.perf_counter() - started
+
+
+def local(words: list[str], workers: int, folder: Path) -> float:
+    """One command with processes of its own."""
+    return wall([*words, "--workers", str(workers)])
+
+
+def parts(words: list[str], workers: int, folder: Path) -> float:
+    """A command a part, all at once, and the one that joins them."""
+    made = wall(*([*words, "--workers", "1", "--part", f"{number}/{workers}"] for number in range(1, workers + 1)))
+    return made + wall([*words, "--workers", str(workers), "--finish"])
+
+
+def dask(words: list[str], workers: int, folder: Path) -> float:
+    """A command that gives its jobs to a cluster, which is there already."""
+    with dask_cluster(folder, workers) as address:
+        return wall([*words, "--scheduler", address])
+
+
+ENGINES: dict[str, Callable[[list[str], int, Path], float]] = {"processes": local, "parts": parts, "dask": dask}
+
+
+def measure(images: int, shards: int, repeats: int) -> dict[str, Any]:
+    """Medians and ratios."""
+    found: dict[tuple[str, int], list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, source = Path(name), Path(name) / "source"
+        a_class = [str(images // 10), "--val-per-class", "1", "--test-per-class", "1"]
+        subprocess.run([*PREP, "sample", str(source), "--train-per-class", *a_class], check=True, capture_output=True)
+        words = [*PREP, "shards", "--source", str(source), "--split", "train", "--num-shards", str(shards), "--out"]
+        for _ in range(repeats):
+            for workers in (1, 2):
+                for engine, run in ENGINES.items():
+                    out = folder / "out"
+                    found.setdefault((engine, workers), []).append(run([*words, str(out)], workers, folder))
+                    shutil.rmtree(out)
+    rows = [
+        {"engine": engine, "workers": workers, "seconds": round(statistics.median(times), 2), "all": sorted(times)}
+        for (engine, workers), times in found.items()
+    ]
+    medians = {(row["engine"], row["workers"]): float(str(row["seconds"])) for row in rows}
+    ratios = {
+        f"{engine}_over_processes_{workers}": round(medians[engine, workers] / medians["processes", workers], 3)
+        for engine, workers in medians
+        if engine != "processes"
+    }
+    versions = {"python": sys.version.split()[0], "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
+    return {"ratios": ratios, "rows": rows, "images": images, "shards": shards, "versions": versions}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="unused: taken as the other benchmarks take it")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="one line")
+    options = parser.parse_args()
+    print(json.dumps(measure(options.images, options.shards, options.repeats), indent=None if options.json else 1))
