@@ -15,6 +15,7 @@ from alexnet_prep import entries
 from alexnet_prep.entries import HEAD_BYTES, Account, Ledger, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
 from alexnet_prep.forward import ArchiveOpener, OpenArchive
+from alexnet_prep.names import shortened
 from alexnet_prep.tree import FILE, walk_tree
 from alexnet_shards.errors import FormatError
 from alexnet_shards.tar import DANGLING, FOLDER, TRAILING, TarMember, walk_tar
@@ -95,7 +96,7 @@ def read_nested_tar(path: Path, container: int, tick: Tick, opener: ArchiveOpene
 def _is_class_tar(inner: TarMember, path: Path, ledger: Ledger) -> bool:
     """Whether a member of the training archive is a class tar; what else may stand there is ignored."""
     if not inner.is_file:
-        ledger.ignore(TAR_KINDS.get(inner.kind, inner.kind), _shown(inner, path))
+        ledger.ignore(TAR_KINDS.get(inner.kind, inner.kind), shown_member(inner, path))
         return False
     if is_dotfile(inner.name):
         ledger.ignore(entries.DOTFILE, _base_name(inner.name))
@@ -125,7 +126,7 @@ def read_directory(path: Path, container: int, group: int) -> Members:
             names.append(utf8(entry.path))
             rows.append((container, group, 0, min(entry.size, MAX_SIZE)))
         else:
-            ledger.ignore(_passed_over(entry.path) or kind, f"{utf8_name(path)}/{entry.path}")
+            ledger.ignore(passed_over(entry.path) or kind, f"{utf8_name(path)}/{entry.path}")
     return Members(names=_name_array(names), locations=np.array(rows, LOCATION_DTYPE), account=ledger.account())
 
 
@@ -171,13 +172,13 @@ def _read_images(
     for member in found:
         ledger.found()
         if not member.is_file:
-            ledger.ignore(TAR_KINDS.get(member.kind, member.kind), _shown(member, None))
+            ledger.ignore(TAR_KINDS.get(member.kind, member.kind), shown_member(member, None))
             continue
         kind = _file_kind(member.name, partial(_tar_head, member, read_at))
         if kind != FILE:
             ledger.ignore(kind, _base_name(member.name))
             continue
-        names.append(utf8(_base_name(member.name)))
+        names.append(shortened(utf8(_base_name(member.name))))
         rows.append((*place, member.offset, min(member.size, MAX_SIZE)))
         if member.extents:
             sparse[place[0], member.offset] = member.extents
@@ -188,10 +189,10 @@ def _read_images(
 
 def _file_kind(path: str, head: Callable[[], bytes]) -> str:
     """FILE for an image, else what a file is that is none."""
-    return _passed_over(path) or (FILE if is_picture(path, head) else entries.SIDECAR)
+    return passed_over(path) or (FILE if is_picture(path, head) else entries.SIDECAR)
 
 
-def _passed_over(path: str) -> str:
+def passed_over(path: str) -> str:
     """What anything at `path` is whose name alone says that it is no part of the set, "" for the rest."""
     return entries.DOTFILE if is_dotfile(path) else entries.RUBBISH if is_rubbish(path) else ""
 
@@ -204,7 +205,8 @@ def _base_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-def _shown(member: TarMember, path: Path | None) -> str:
+def shown_member(member: TarMember, path: Path | None) -> str:
+    """How a member is called in the account of an archive, with what it links to."""
     if member.kind == TRAILING:
         return f"{path.name}: {member.size:,} bytes" if path is not None else f"{member.size:,} bytes"
     return f"{_base_name(member.name)} -> {member.link}" if member.link else _base_name(member.name)
@@ -212,6 +214,11 @@ def _shown(member: TarMember, path: Path | None) -> str:
 
 def _name_array(names: Sequence[bytes]) -> Names:
     return np.array(names, dtype=np.bytes_) if names else np.empty(0, "S1")
+
+
+def walk_members(file: "TarFile") -> Iterator[TarMember]:
+    """Every member of an open tar; raises SourceError where it is damaged, truncated or cannot be read."""
+    return _walk(file, 0, file.size, str(file.path))
 
 
 def _walk(file: OpenArchive, start: int, end: int, where: str) -> Iterator[TarMember]:

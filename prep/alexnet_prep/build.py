@@ -190,6 +190,8 @@ def over_the_limit(setup: BuildSetup) -> str:
 def converted(source: bytes, setup: BuildSetup, on_begin: Callable[[int], None], seconds: Seconds) -> Outcome:
     """The outcome of an image's bytes; `on_begin` is told how many they are before they are decoded."""
     on_begin(len(source))
+    if len(source) > setup.max_member_bytes:  # of some the length was not known before
+        return over_the_limit(setup)
     try:
         sample = convert(source, setup.recipe)
     except BadImage as error:

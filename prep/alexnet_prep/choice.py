@@ -52,10 +52,10 @@ class Reading:
     why: str
 
 
-def choose_reading(asked: str, paths: Sequence[Path], to_make: float) -> Reading:
+def choose_reading(asked: str, paths: Sequence[Path], to_make: float, known: str = "") -> Reading:
     """The way that was `asked` for ("in-place", "once"), or for "auto" the one that the disks of `paths` are made for.
 
-    `to_make` is the share of the split that is not there yet.
+    `to_make` is the share of the split that is not there yet; `known` why the source itself is slow to read in place.
     """
     forward = next((path for path in paths if path.is_file() and archive_facts(path).is_streamed), None)
     if forward is not None and asked == IN_PLACE:
@@ -64,7 +64,7 @@ def choose_reading(asked: str, paths: Sequence[Path], to_make: float) -> Reading
         return Reading(True, f"{forward.name} is compressed or elsewhere")
     if asked != AUTO:
         return Reading(asked == ONCE, "as --read says")
-    slow = next((why for path in paths if (why := slow_to_seek(path))), "")
+    slow = known or next((why for path in paths if (why := slow_to_seek(path))), "")
     if not slow:
         return Reading(False, "its disk seeks in no time")
     if to_make * WORTH_A_PASS < 1:

@@ -63,6 +63,12 @@ def listed_classes(directory: Path, rules: ClassRules) -> ClassList | None:
     return None
 
 
+def class_list_files(directory: Path) -> tuple[Path, ...]:
+    """The files in `directory` that `listed_classes` may read."""
+    names = (KAGGLE_CLASSES, *(edition.devkit for edition in EDITIONS.values()))
+    return tuple(directory / name for name in names if (directory / name).is_file())
+
+
 def class_directories(split: Path) -> dict[str, Path]:
     """The class folders of a split by name, sorted; dot folders and what other programs leave are none."""
     if not split.is_dir():

@@ -14,10 +14,11 @@ from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
-from alexnet_prep.options import FOR_READERS, SCHEDULER, class_rules, label_place, share
+from alexnet_prep.options import FOR_READERS, SCHEDULER, class_rules, label_place, share, source_fields
 
 # alexnet_pixels.FILTERS, which would import a decoder.
 WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, likewise
+EDITIONS = ("auto", "2010", "2012", "folder", "parquet", "webdataset")
 FILTERS = ("area", "lanczos", "bicubic", "bilinear")
 
 SPLIT = click.option(
@@ -70,12 +71,10 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
         "alexnet-prep shards --source photos --edition folder --split val",
     ],
 )
-@click.option("--source", metavar="DIR", required=True, type=PATH, help="Folder with the official archives.")
+@click.option("--source", metavar="DIR", required=True, type=PATH, help="Folder with the archives or pictures.")
 @click.option("--out", metavar="DIR", default="shards", type=PATH, help="Folder for the shards.")
 @SPLIT
-@click.option(
-    "--edition", type=click.Choice(["auto", "2010", "2012", "folder"]), default="auto", help="Which archives to expect."
-)
+@click.option("--edition", type=click.Choice(EDITIONS), default="auto", help="Which source to expect.")
 @click.option(
     "--num-shards",
     metavar="N",
@@ -104,6 +103,12 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
     help="A worker this long at one image hangs.",
 )
 @CLASSES
+@click.option(
+    "--columns", metavar="image=COL,label=COL", help="Columns of parquet files.  [default: by their types and names]"
+)
+@click.option(
+    "--label", metavar="WHERE", help="Labels of webdataset tars: cls, txt, json:FIELD or json:A.B.  [default: cls]"
+)
 @click.option("--allow-empty-classes", is_flag=True, help="Keep class folders without images as classes.")
 @click.option("--allow-missing-classes", is_flag=True, help="Go on where a listed class has no folder.")
 @click.option(
@@ -139,7 +144,8 @@ def shards(**options: Any) -> None:
     recipe = PixelRecipe(**{name: options.pop(option) for option, name in names.items()})
     options["label_order"] = options.pop("labels")
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
-    rules, team = class_rules(options), hired(options.pop("scheduler"), options.pop("workers"), say)
+    options["fields"], rules = source_fields(options), class_rules(options)
+    team = hired(options.pop("scheduler"), options.pop("workers"), say)
     with team as workers, Progress("shards", "images") as progress:
         request = ShardsRequest(recipe=recipe, rules=rules, workers=workers, **options).seen_from(workers)
         reports = make_shards(request, RunProgress(progress))

@@ -17,12 +17,17 @@ SPECIAL = "device, pipe or socket"
 OUTSIDE = "image in no class folder"
 REPLACED = "image that a patch replaces"
 NO_PATCH = "patch of no image"
+LABEL = "label of an image"
+FIELD = "other member beside an image"
+UNLABELLED = "image without a label"
+NO_IMAGE = "label of no image"
+DOTTED = "image whose key has a dot"
 TRAILING = "bytes behind the end mark"
 
 # What is an image, or was meant to be one, and is not there: a strict run fails for it.
-LOST = (NOWHERE, OUTSIDE, NO_PATCH)
+LOST = (NOWHERE, OUTSIDE, NO_PATCH, UNLABELLED, NO_IMAGE, DOTTED)
 # Found in any number and nothing to name.
-UNNAMED = (DIRECTORY, CLASS_TAR, REPLACED, NO_PATCH)
+UNNAMED = (DIRECTORY, CLASS_TAR, REPLACED, NO_PATCH, LABEL, FIELD)
 MAX_NAMED = 10
 
 # Folders that other programs leave in a set: macOS and Synology archives, recycle bins, file systems, Python.

@@ -23,6 +23,7 @@ from alexnet_prep.classes import (
 from alexnet_prep.errors import SourceError
 from alexnet_prep.keys import folder_keys
 from alexnet_prep.split import Labels, SplitSource, sort_members
+from alexnet_prep.splitfiles import split_folder
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 
@@ -39,6 +40,7 @@ class FolderSource:
     edition: str
     splits: tuple[str, ...]
     rules: ClassRules = field(default_factory=ClassRules)
+    why_once: str = ""
     is_cached: bool = False  # thousands of folders are read as fast as they are compared
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
@@ -53,10 +55,13 @@ class FolderSource:
                 f"{self.directory}: a folder source has no devkit order; leave --labels out, or use --labels wnid"
             )
         classes = self._classes()
-        directories = class_directories(self.images / split)
+        directories = class_directories(self._folder(split))
         if directories:
             return self._read_classes(split, classes, directories, tick)
         return self._read_flat(split, classes, tick)
+
+    def _folder(self, split: str) -> Path:
+        return split_folder(self.images, split)
 
     def files(self) -> tuple[Path, ...]:
         """The files and folders that say what the source is; its images are looked up at every start."""
@@ -72,10 +77,10 @@ class FolderSource:
         if listed is not None:
             return listed
         for split in self.splits:
-            directories = class_directories(self.images / split)
+            directories = class_directories(self._folder(split))
             empty = [name for name, path in directories.items() if not has_image(path)]
             if empty and not self.rules.allow_empty:
-                refuse_empty(self.images / split, empty)
+                refuse_empty(self._folder(split), empty)
             if directories:
                 return ClassList(classes=tuple(ClassFact(wnid=name) for name in directories))
         return ClassList(classes=())
@@ -95,14 +100,14 @@ class FolderSource:
             tick(len(parts[-1].names))
         empty = [name for name, part in zip(directories, parts, strict=True) if not len(part.names)]
         if empty and not self.rules.allow_empty:
-            refuse_empty(self.images / split, empty)
+            refuse_empty(self._folder(split), empty)
         notes = [f"{split}: {name} is a class without images" for name in empty]
         if missing:
             of_all = f"{len(missing):,} of the {len(classes.classes):,} of {classes.origin or 'the training split'}"
             notes.append(f"{split}: no folder of class {shown_names(missing)} ({of_all})")
-        members = merge_members(parts, tuple(directories), account_beside(self.images / split).account())
+        members = merge_members(parts, tuple(directories), account_beside(self._folder(split)).account())
         labels = np.array([label_of[name] for name in members.groups], np.int32)[members.locations["group"]]
-        ordered = sort_members(members, labels, folder_keys(members), str(self.images / split))
+        ordered = sort_members(members, labels, folder_keys(members), str(self._folder(split)))
         found = self._split(split, classes, list(directories.values()), ordered, notes)
         return replace(found, missing=found.missing + len(missing))
 
@@ -110,11 +115,11 @@ class FolderSource:
         """Classes without a folder; raises SourceError where a list names them and nothing allows it."""
         missing = [fact.wnid for fact in classes.classes if fact.wnid not in directories]
         if missing and classes.origin and not self.rules.allow_missing:
-            refuse_missing(self.images / split, missing, classes)
+            refuse_missing(self._folder(split), missing, classes)
         return missing
 
     def _read_flat(self, split: str, classes: ClassList, tick: Tick) -> SplitSource:
-        directory = self.images / split
+        directory = self._folder(split)
         members = replace(read_directory(directory, 0, 0), groups=(split,))
         tick(len(members.names))
         ordered = sort_members(members, np.full(len(members.names), NO_LABEL, np.int32), None, str(self.images))
@@ -143,7 +148,7 @@ class FolderSource:
     ) -> SplitSource:
         members, labels, keys = ordered
         if not len(keys):
-            raise SourceError(f"{self.images / split}: holds no image; expected a directory a class")
+            raise SourceError(f"{self._folder(split)}: holds no image; expected a directory a class")
         return SplitSource(
             split=split,
             edition=self.edition,
@@ -164,8 +169,8 @@ class FolderSource:
 def find_folder_source(directory: Path, splits: Sequence[str], rules: ClassRules | None = None) -> FolderSource | None:
     """The folder source in `directory`, None where there is none: at least one split with a directory a class."""
     for images, edition in ((directory / KAGGLE_IMAGES, "2012"), (directory, "folder")):
-        found = tuple(split for split in splits if (images / split).is_dir())
-        if any(class_directories(images / split) for split in found):
+        found = tuple(split for split in splits if split_folder(images, split).is_dir())
+        if any(class_directories(split_folder(images, split)) for split in found):
             return FolderSource(
                 directory=directory, images=images, edition=edition, splits=found, rules=rules or ClassRules()
             )

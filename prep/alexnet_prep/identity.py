@@ -21,7 +21,7 @@ def content_sample(source: SplitSource, digest_of: Callable[[int], bytes | None]
     the sha256 of its bytes where that is known. Raises SourceError where an image cannot be read.
     """
     rows = np.unique(np.linspace(0, len(source) - 1, min(SAMPLED_IMAGES, len(source))).round().astype(np.int64))
-    reader = SourceReader(source.containers, source.sparse)
+    reader = SourceReader(source.containers, source.sparse, source.image_column)
     places = source.locations[rows]
     found: dict[int, bytes] = {}
     try:

@@ -19,8 +19,8 @@ STAGES = ("read", "decode", "resize", "encode", "write")
 class BuildSetup:
     """What every job of a run shares: the source's files, the pixel recipe, and where shards and sidecars go.
 
-    A source image of over `max_member_bytes` is not read; `sparse` places those that an archive stores with holes. With
-    `moments` every shard has its sums for the statistics beside its sidecar.
+    A source image of over `max_member_bytes` is not read; `sparse` places those that an archive stores with holes,
+    `image_column` those of parquet files. With `moments` every shard has its sums for the statistics beside its sidecar.
     """
 
     containers: tuple[Path, ...]
@@ -30,6 +30,7 @@ class BuildSetup:
     max_member_bytes: int = MAX_MEMBER_BYTES
     sparse: Sparse = field(default_factory=dict)
     moments: bool = False
+    image_column: str = ""
 
 
 @dataclass(kw_only=True)

@@ -1,16 +1,20 @@
-"""The key of every sample, by one rule: as short as the names allow, and never shared by two images."""
+"""The key of every sample, by one rule: as short as the names allow, and never shared by two images.
+
+A key of over 251 bytes, whose KEY.jpg no file system would hold, is cut and ends in 8 digits of the SHA-256 of the whole.
+"""
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from alexnet_prep.archive import Members, Names
 from alexnet_prep.errors import SourceError
+from alexnet_prep.names import MARK_DIGITS, shortened_key
 
 Rule = Callable[[bytes, bytes], bytes]
-MARK_DIGITS = 8
 
 
 def stems(names: Names) -> Names:
@@ -36,7 +40,21 @@ def folder_keys(members: Members) -> Names:
         if shared:
             rows = zip(found, groups, names, strict=True)
             found = [rule(group, name) if key in shared else key for key, group, name in rows]
-    return np.array(found, dtype=np.bytes_)
+    return np.array([shortened_key(key) for key in found], dtype=np.bytes_)
+
+
+def archive_keys(members: Members, places: Callable[[int], str]) -> Names:
+    """(N,) keys by the rule of `folder_keys` for samples of several files; `places` says where image n lies.
+
+    Names of one class that stand in two files, which that rule alone cannot tell apart, get their place in front.
+    """
+    keys = folder_keys(members)
+    if _are_distinct(keys):
+        return keys
+    names = [
+        places(row).encode("utf-8", "surrogateescape") + b"/" + bytes(name) for row, name in enumerate(members.names)
+    ]
+    return folder_keys(replace(members, names=np.array(names, dtype=np.bytes_)))
 
 
 def check_distinct(keys: Names, files: Sequence[str] | Callable[[int], str]) -> None:
@@ -59,7 +77,7 @@ def _are_distinct(keys: Names) -> bool:
 def _stem(name: bytes) -> bytes:
     base = name.rpartition(b"/")[2]
     head, dot, tail = base.rpartition(b".")
-    return _flat(head if dot else tail)
+    return shortened_key(_flat(head if dot else tail))
 
 
 def _path_key(group: bytes, name: bytes) -> bytes:
@@ -72,4 +90,4 @@ def _marked_key(group: bytes, name: bytes) -> bytes:
 
 
 def _flat(path: bytes) -> bytes:
-    return path.replace(b".", b"_").replace(b"/", b"_")
+    return path.replace(b".", b"_").replace(b"/", b"_").replace(b"\0", b"_")

@@ -200,7 +200,9 @@ def once_pass(
     archives = source.archives(split) if isinstance(source, ArchivedSource) else ()
     if request.share is not None or request.finish:
         return None
-    reading = choose_reading(request.read, archives or (source.directory,), share_to_make(request.out, split))
+    reading = choose_reading(
+        request.read, archives or (source.directory,), share_to_make(request.out, split), source.why_once
+    )
     if not reading.is_once:
         progress.say(reading_line(split, reading, 0))
         return None

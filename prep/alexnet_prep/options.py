@@ -38,6 +38,17 @@ def share(part: str | None, options: dict[str, Any]) -> Any:
         raise click.BadParameter(str(error), param_hint="--part") from error
 
 
+def source_fields(options: dict[str, Any]) -> Any:
+    """What --columns and --label, which it takes out, say of a source."""
+    from alexnet_prep.fields import Fields
+
+    columns, place = options.pop("columns"), options.pop("label")
+    try:
+        return Fields.parse(columns or "", place or "")
+    except ValueError as error:
+        raise click.UsageError(f"{'--columns' if 'COLUMN' in str(error) else '--label'} {error}") from error
+
+
 def label_place(text: str | None) -> Any:
     """What --label says; None where it says nothing."""
     from alexnet_shards.labels import LabelPlace

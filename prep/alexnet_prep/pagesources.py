@@ -37,7 +37,7 @@ class OddSources:
         """Pictures of what the manifest's report lists: patched, dropped, and of each kind of conversion, a few each."""
         report = manifest.report
         rows = {bytes(key): row for row, key in enumerate(self.source.keys)}
-        reader = SourceReader(self.source.containers, self.source.sparse)
+        reader = SourceReader(self.source.containers, self.source.sparse, self.source.image_column)
         try:
             patched = [rows[key] for key in _known(report.get("patched", []), rows)]
             yield from self._gallery("Damaged pictures, each beside its patch", self._patched(patched, reader))

@@ -35,8 +35,9 @@ from alexnet_prep.rundir import (
 )
 from alexnet_prep.shardsums import remove_sums, split_stats
 from alexnet_prep.share import collect_shards, share_facts
-from alexnet_prep.source import ArchivedSource, Source, find_source, stamps
+from alexnet_prep.source import OTHERS, ArchivedSource, Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
+from alexnet_prep.splitfiles import missing_splits
 from alexnet_shards.editions import plain_name
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.locks import locked
@@ -53,7 +54,7 @@ from alexnet_shards.stats import save_stats
 
 SOURCE_CACHE_NAME = "source.npz"
 STATS_NAME = "stats.npz"
-INDEX_VERSION = 2  # of what the cache of an index holds
+INDEX_VERSION = 3  # of what the cache of an index holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +78,13 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
     Every split is indexed, planned and given room before the first image is decoded. What is there already is verified
     and kept. Raises SourceError for a source that cannot be used, RunError for an output directory that cannot.
     """
-    source = find_source(request.source, request.edition, request.rules)
+    source = find_source(request.source, request.edition, request.rules, request.fields)
     splits = source.splits if request.split == "all" else (request.split,)
     if request.split not in ("all", *source.splits):
         raise SourceError(f"{request.source}: has no {request.split} split; found {', '.join(source.splits)}")
     progress.say(f"{request.source}: edition {source.edition}, with {', '.join(source.splits)}")
+    if request.split == "all" and source.edition in OTHERS and (line := missing_splits(request.source, source.splits)):
+        progress.say(line)
     if request.checksum:
         files = {path.name: path for path in source.files() if path.is_file()}
         with progress.hashing() as hashed:
@@ -210,6 +213,7 @@ def _bind(request: ShardsRequest, prepared: _Prepared) -> BuildSetup:
         max_member_bytes=request.max_member_bytes,
         sparse=images.sparse,
         moments=request.stats and plan.split == "train",
+        image_column=images.image_column,
     )
     if manifest is not None:
         for sidecar in restored_sidecars(out, manifest, list(_jobs(images, plan))):
@@ -224,7 +228,8 @@ def _cache(request: ShardsRequest, split: str) -> Path:
 def _cache_key(request: ShardsRequest, source: Source) -> str:
     if not source.is_cached:
         return ""
-    return repr((INDEX_VERSION, source.edition, str(request.source.resolve()), stamps(source), request.label_order))
+    said = (request.label_order, source.choices(), request.rules.listed)
+    return repr((INDEX_VERSION, source.edition, str(request.source.resolve()), stamps(source), *said))
 
 
 def _libraries() -> dict[str, str]:

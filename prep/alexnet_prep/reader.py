@@ -92,10 +92,15 @@ class StreamReader:
 
 
 class SourceReader:
-    """Reads images by location; keeps up to MAX_OPEN of the `containers` (tars, directories) that it has met open."""
+    """Reads images by location; keeps up to MAX_OPEN of the `containers` that it has met open.
 
-    def __init__(self, containers: Sequence[Path], sparse: Sparse | None = None) -> None:
-        self._containers = containers
+    They are tars or directories, or, where there is an `image_column`, parquet files, of which one is open with a few rows
+    in memory: read in the order of their places, no row is decoded twice.
+    """
+
+    def __init__(self, containers: Sequence[Path], sparse: Sparse | None = None, image_column: str = "") -> None:
+        self._containers, self._image_column = containers, image_column
+        self._max_open = 1 if image_column else MAX_OPEN
         self._sparse: Sparse = sparse or {}
         self._open: OrderedDict[int, ContainerReader] = OrderedDict()
 
@@ -120,7 +125,7 @@ class SourceReader:
 
     def _reader(self, container: int) -> ContainerReader:
         if container not in self._open:
-            if len(self._open) >= MAX_OPEN:
+            if len(self._open) >= self._max_open:
                 self._open.popitem(last=False)[1].close()
             self._open[container] = self._opened(container)
         self._open.move_to_end(container)
@@ -128,6 +133,10 @@ class SourceReader:
 
     def _opened(self, container: int) -> ContainerReader:
         path = self._containers[container]
+        if self._image_column:
+            from alexnet_prep.parquetfile import ParquetReader  # an optional library
+
+            return ParquetReader(path, self._image_column)
         if path.is_dir():
             return FolderReader(path)
         if is_address(path) or begins_compressed(path):

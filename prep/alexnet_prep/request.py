@@ -8,9 +8,10 @@ from alexnet_pixels import PixelRecipe
 from alexnet_prep.choice import AUTO
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.errors import RunError
+from alexnet_prep.fields import Fields
 from alexnet_prep.job import MAX_MEMBER_BYTES
 from alexnet_prep.share import Share
-from alexnet_shards.manifest import load_manifest, manifest_path
+from alexnet_shards.manifest import Manifest, load_manifest, manifest_path
 from alexnet_shards.pool import Workers
 
 HANG_SECONDS = 120.0
@@ -36,6 +37,7 @@ class ShardsRequest:
     hang_seconds: float
     checksum: bool = False
     rules: ClassRules = field(default_factory=ClassRules)
+    fields: Fields = field(default_factory=Fields)
     max_member_bytes: int = MAX_MEMBER_BYTES
     share: Share | None = None
     finish: bool = False
@@ -70,5 +72,14 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: Wor
             recipe=PixelRecipe.from_dict(manifest.recipe),
             hang_seconds=HANG_SECONDS,
             rules=ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True),
+            fields=fields_of(manifest),
             max_member_bytes=manifest.source.get("max_member_bytes", MAX_MEMBER_BYTES),
         ).seen_from(workers)
+
+
+def fields_of(manifest: Manifest) -> Fields:
+    """Where pictures and labels stood in the source of a split; raises RunError where its manifest says nonsense."""
+    try:
+        return Fields.of(manifest.source)
+    except ValueError as error:
+        raise RunError(f"{manifest.split}.manifest.json: its source names no fields ({error}); restore it") from error

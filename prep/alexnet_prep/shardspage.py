@@ -22,6 +22,7 @@ from alexnet_prep.pagepictures import (
 )
 from alexnet_prep.pagesources import check_same, odd_sources
 from alexnet_prep.report import account_line, manifest_reports
+from alexnet_prep.request import fields_of
 from alexnet_prep.source import find_source
 from alexnet_prep.statistics import PUBLISHED, angles_degrees, comparison
 from alexnet_shards import ShardSet, Stats, load_manifest, load_stats, open_shards
@@ -126,7 +127,7 @@ def _odd(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block
         return
     for manifest in odd:
         rules = ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True)
-        found = find_source(request.source, "auto", rules)
+        found = find_source(request.source, "auto", rules, fields_of(manifest))
         source = found.read(manifest.split, manifest.label_order, lambda count: None)
         check_same(source, manifest, request.source)
         yield from odd_sources(source, manifest).blocks(manifest)

@@ -8,13 +8,22 @@ from alexnet_prep.archive import Tick
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.devkit import read_devkit, read_ids
 from alexnet_prep.errors import SourceError
+from alexnet_prep.fields import Fields
 from alexnet_prep.folders import find_folder_source
 from alexnet_prep.forward import ArchiveOpener
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
+from alexnet_prep.splitfiles import split_files
+from alexnet_prep.webdataset import find_webdataset_source
 from alexnet_shards.editions import EDITIONS, in_any_form
+from alexnet_shards.splits import SPLITS
 
-SPLITS = ("train", "val", "test")
+OTHERS = {
+    "folder": "train/CLASS/*.JPEG",
+    "parquet": "train-*.parquet",
+    "webdataset": "train-*.tar of KEY.jpg and KEY.cls",
+}
+PARQUET = ".parquet"
 
 
 class Source(Protocol):
@@ -38,6 +47,10 @@ class Source(Protocol):
     @property
     def is_cached(self) -> bool:
         """Whether a split that was read is kept."""
+
+    @property
+    def why_once(self) -> str:
+        """Why reading it in place is slow whatever the disk is, "" where it is not."""
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split; no image is read. Raises SourceError for what cannot be used."""
@@ -74,6 +87,7 @@ class OfficialSource:
     edition: str
     splits: tuple[str, ...]
     is_cached: bool = True
+    why_once: str = ""
     opener: ArchiveOpener | None = None
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
@@ -110,8 +124,9 @@ class OfficialSource:
         return {}
 
 
-def find_source(directory: Path, edition: str, rules: ClassRules | None = None) -> Source:
-    """Recognise the source in `directory`; `edition` "auto" takes what is there. `rules` are for a folder source.
+def find_source(directory: Path, edition: str, rules: ClassRules | None = None, fields: Fields | None = None) -> Source:
+    """Recognise the source in `directory`; `edition` "auto" takes what is there. `rules` and `fields` are for others than
+    the official archives.
 
     Raises SourceError where there is nothing, or archives of two editions and no choice between them.
     """
@@ -126,18 +141,32 @@ def find_source(directory: Path, edition: str, rules: ClassRules | None = None) 
     ]
     if len(found) > 1:
         raise SourceError(f"{directory}: holds archives of 2010 and of 2012; choose one with --edition")
-    if not found and edition in ("auto", "folder"):
-        folder = find_folder_source(directory, SPLITS, rules)
-        found = [folder] if folder is not None else []
+    if not found:
+        other = _find_other(directory, edition, rules, fields or Fields())
+        found = [other] if other is not None else []
     if not found:
         names = [official.train for name, official in EDITIONS.items() if edition in ("auto", name)]
-        expected = " or ".join([*names, *(["train/CLASS/*.JPEG"] if edition in ("auto", "folder") else [])])
+        names += [files for name, files in OTHERS.items() if edition in ("auto", name)]
+        expected = " or ".join(names)
         raise SourceError(
             f"{directory}: no ImageNet source found; expected {expected} there (or the same of val or test)"
         )
     if rules is not None and rules.listed and rules.list_name == "--classes" and isinstance(found[0], OfficialSource):
         raise SourceError(f"{directory}: the devkit says what the classes of the archives are; leave --classes out")
     return found[0]
+
+
+def _find_other(directory: Path, edition: str, rules: ClassRules | None, fields: Fields) -> Source | None:
+    """What is no official archive: class folders, else parquet files, else webdataset tars."""
+    if edition in ("auto", "folder"):
+        folder = find_folder_source(directory, SPLITS, rules)
+        if folder is not None:
+            return folder
+    if edition in ("auto", "parquet") and split_files(directory, PARQUET).splits:
+        from alexnet_prep.parquet import find_parquet_source  # an optional library
+
+        return find_parquet_source(directory, rules, fields)
+    return find_webdataset_source(directory, rules, fields) if edition in ("auto", "webdataset") else None
 
 
 def _check_readable(directory: Path) -> None:

@@ -30,7 +30,8 @@ class SplitSource:
     `labels` (N,) int32 0-based or NO_LABEL, `patched` (N,) bool. `expected_counts` is the devkit's number of images a
     class where it states one. `notes` are lines for the report: what is missing, surplus or ignored. `account` is the sum
     over all entries of the source, `missing` the number of images that it should hold and does not, and `sparse` where
-    images lie that an archive stores with holes.
+    images lie that an archive stores with holes. `image_column` is where the images of parquet files lie, "" for other
+    containers; there `offset` is an image's row in its file and `size` about its length.
     """
 
     split: str
@@ -48,6 +49,7 @@ class SplitSource:
     account: Account = field(default_factory=Account)
     missing: int = 0
     sparse: Sparse = field(default_factory=dict)
+    image_column: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -149,6 +151,7 @@ def save_split(path: Path, source: SplitSource, key: str) -> None:
         "account": asdict(source.account),
         "missing": source.missing,
         "sparse": _sparse_rows(source.sparse),
+        "image_column": source.image_column,
     }
     arrays: dict[str, Any] = {name: getattr(source, name) for name in ARRAYS}
     with atomic_file(path) as file:

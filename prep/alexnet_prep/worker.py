@@ -19,7 +19,7 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent_pid)
-    reader = SourceReader(setup.containers, setup.sparse)
+    reader = SourceReader(setup.containers, setup.sparse, setup.image_column)
     try:
         while True:
             job: Job[Result] = connection.recv()

@@ -147,3 +147,79 @@ def meta_mat_fixture() -> Callable[..., bytes]:
 def write_devkit_fixture() -> Callable[..., None]:
     """`write_devkit`: writes a devkit archive."""
     return write_devkit
+
+
+Sample = tuple[str, bytes, Any]  # (name, picture, label)
+
+
+def write_parquet(path: Path, samples: Sequence[Sample], names: Sequence[str] = (), **write: Any) -> None:
+    """A parquet file as Hugging Face's datasets writes an image and a label column; `names` are the ClassLabel's."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    label_type = arrow.string() if isinstance(samples[0][2], str) else arrow.int64()
+    fields = [
+        arrow.field("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])),
+        arrow.field("label", label_type),
+    ]
+    label = {"names": list(names), "_type": "ClassLabel"} if names else {"dtype": "int64", "_type": "Value"}
+    features = {"info": {"features": {"image": {"_type": "Image"}, "label": label}}}
+    schema = arrow.schema(fields, metadata={"huggingface": json.dumps(features)})
+    rows = [{"image": {"bytes": content, "path": name}, "label": label} for name, content, label in samples]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(arrow.Table.from_pylist(rows, schema), path, **{"row_group_size": 5, **write})
+
+
+@pytest.fixture(name="write_parquet", scope="session")
+def write_parquet_fixture() -> Callable[..., None]:
+    """`write_parquet`: a file as Hugging Face's datasets writes it."""
+    return write_parquet
+
+
+@dataclass(frozen=True)
+class SameSources:
+    """The same pictures in class folders, in parquet files and in webdataset tars, below one directory."""
+
+    directory: Path
+    classes: tuple[str, ...]
+
+
+def write_same_sources(directory: Path, splits: Mapping[str, Sequence[tuple[str, str, bytes]]]) -> SameSources:
+    """Write (class, file name, picture) rows of each split in three ways, in another order in each."""
+    classes = tuple(sorted({name for rows in splits.values() for name, _, _ in rows}))
+    for split, rows in splits.items():
+        spelled = {"val": "validation"}.get(split, split)
+        for name, file, content in rows:
+            path = directory / "folders" / split / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        samples = [(file, content, classes.index(name)) for name, file, content in rows]
+        for part in range(2):
+            path = directory / "parquet" / "data" / f"{spelled}-{part:05d}-of-00002.parquet"
+            write_parquet(path, samples[part::2], classes, row_group_size=7)
+        (directory / "tars").mkdir(exist_ok=True)
+        for part in range(3):
+            members = []
+            for file, content, label in reversed(samples[part::3]):
+                key = file.rpartition(".")[0]
+                members += [(file, content), (f"{key}.json", json.dumps({"label": classes[label]}).encode())]
+            (directory / "tars" / f"set-{spelled}-{part:02d}.tar").write_bytes(tar_bytes(members))
+    return SameSources(directory, classes)
+
+
+@pytest.fixture(scope="session")
+def same_sources(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> SameSources:
+    """Photos of tiny10 in three ways: 12 a class of three for training, 4 for validation, some of them odd."""
+    splits: dict[str, list[tuple[str, str, bytes]]] = {"train": [], "val": []}
+    with tarfile.open(data_dir / "tiny10.tar") as archive:
+        for member in archive:
+            parts = member.name.split("/")
+            rows = splits.get(parts[1]) if member.isfile() else None
+            if rows is None or sum(row[0] == parts[2] for row in rows) >= (12 if parts[1] == "train" else 4):
+                continue
+            chosen = dict.fromkeys(row[0] for row in splits["train"])
+            if parts[2] not in chosen and (parts[1] == "val" or len(chosen) == 3):
+                continue
+            file = archive.extractfile(member)
+            rows.append((parts[2], parts[3], file.read() if file else b""))
+    name = splits["train"][0][0]
+    splits["train"] += [(name, f"{name}_900.JPEG", b"no picture"), (name, f"{name}_901.png", photo_bytes(1, 40, 30))]
+    return write_same_sources(tmp_path_factory.mktemp("same"), splits)

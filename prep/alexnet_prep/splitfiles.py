@@ -1,0 +1,92 @@
+"""Which files of a folder are of which split, by what they are called."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_prep.errors import SourceError
+from alexnet_shards.splits import SPELLINGS, SPLITS, listed, spellings_of, split_in
+
+DATA_FOLDER = "data"  # where Hugging Face's repositories have them
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of each split that has some, sorted by path, and the names of those that are of none."""
+
+    of: dict[str, tuple[Path, ...]]
+    strangers: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are there."""
+        return tuple(split for split in SPLITS if split in self.of)
+
+
+def split_files(directory: Path, suffix: str) -> SplitFiles:
+    """The files with `suffix` in `directory`, in its folder `data`, and in folders there that are called as a split is.
+
+    A file is of the split whose name stands in its own name (train, val or validation, test), else of its folder's; where no
+    name says any, all are of train. Raises SourceError where validation is there in both spellings.
+    """
+    found: dict[str, list[Path]] = {}
+    strangers: list[Path] = []
+    for folder in (directory, directory / DATA_FOLDER):
+        for path in _files(folder, suffix):
+            split = split_in(path.name)
+            (found.setdefault(split, []) if split else strangers).append(path)
+        for spelling, split in SPELLINGS.items():
+            inside = _files(folder / spelling, suffix)
+            if inside:
+                found.setdefault(split, []).extend(inside)
+    if strangers and not found:
+        found, strangers = {"train": strangers}, []
+    _refuse_two_spellings(found.get("val", []))
+    return SplitFiles({split: tuple(sorted(paths)) for split, paths in found.items()}, tuple(p.name for p in strangers))
+
+
+def split_folder(images: Path, split: str) -> Path:
+    """The folder of a split below `images`, in whichever spelling it is there.
+
+    Raises SourceError where it is there in two.
+    """
+    there = [images / name for name in spellings_of(split) if (images / name).is_dir()]
+    if len(there) > 1:
+        raise SourceError(f"{there[0]}: {there[1].name}/ lies beside it; expected one folder of the {split} split")
+    return there[0] if there else images / split
+
+
+def missing_splits(directory: Path, splits: Sequence[str]) -> str:
+    """What to say of a source without a validation split: what was looked for, and what else lies there; "" with one."""
+    if "val" in splits or "train" not in splits:
+        return ""
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(directory) if entry.name[0] not in "._")
+    others = [name for name in names if not split_in(name)]
+    lies = f"; there also lie {listed(others)}" if others else ""
+    return f"{directory}: no validation split, by the names {' and '.join(spellings_of('val'))}{lies}"
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
+    return [folder / name for name in names if name.lower().endswith(suffix) and name[0] not in "._"]
+
+
+def _refuse_two_spellings(paths: Sequence[Path]) -> None:
+    first = {_spelling(path): path for path in reversed(paths)}
+    if len(first) > 1:
+        one, other = list(first.values())[:2]
+        raise SourceError(f"{one}: {other.name} there is of the val split too; expected one spelling, remove the other")
+
+
+def _spelling(path: Path) -> str:
+    words: Iterator[str] = (
+        word for part in (path.name, path.parent.name) for word in re.findall("[a-z]+", part.lower())
+    )
+    return next((word for word in words if word in SPELLINGS), "")
