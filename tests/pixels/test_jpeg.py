@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,19 @@ def test_nothing_at_all_is_dropped_even_where_truncated_ones_are_kept(photo: Any
     header = content[: content.index(b"\xff\xda") + 14]
     with pytest.raises(BadImage, match="100% of the picture is missing"):
         convert(header + END, KEEP)
+
+
+def test_a_missing_part_is_measured_in_little_memory() -> None:
+    """An eighth of the largest picture takes no gigabyte: a worker has four, and would be lost instead of a picture."""
+    noise_hwc = np.random.default_rng(0).integers(0, 256, (3072, 4096, 3), np.uint8)
+    content = simplejpeg.encode_jpeg(noise_hwc, 50)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadImage, match="98% of the picture is missing"):
+            convert(content[: len(content) // 50], STRICT)
+        assert tracemalloc.get_traced_memory()[1] < 6 * noise_hwc.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_cases_of_half_files(data_dir: Path) -> None:
