@@ -206,7 +206,7 @@ def write_same_sources(directory: Path, splits: Mapping[str, Sequence[tuple[str,
 
 
 @pytest.fixture(scope="session")
-def same_sources(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> SameSources:
+def same_sources(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, photo_bytes: Any) -> SameSources:
     """Photos of tiny10 in three ways: 12 a class of three for training, 4 for validation, some of them odd."""
     splits: dict[str, list[tuple[str, str, bytes]]] = {"train": [], "val": []}
     with tarfile.open(data_dir / "tiny10.tar") as archive:
