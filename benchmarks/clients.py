@@ -65,9 +65,9 @@ def install(home: Path, needs: list[str]) -> str:
     if not (home / "bin" / "pip").exists():  # pip comes last
         venv.create(home, with_pip=True, clear=True)
     command = [str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    # One pinned torch for all that name none: never whatever is newest.
+    # The project's torch is the pinned one, never whatever is newest.
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch==")]
-    pins = [] if any(need.startswith("torch==") for need in needs) else pins
+    pins = pins if any(need.startswith(PROJECT) for need in needs) else []
     done = subprocess.run(command + words_of_pip(needs) + pins, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]

@@ -174,5 +174,5 @@ def test_fewer_workers_where_the_system_gives_no_more(caplog: pytest.LogCaptureF
     assert "shards: 2 workers instead of 5 (Resource temporarily unavailable)" in caplog.text
     for child in started:
         child.close()
-    with pytest.raises(WorkerError, match=r"^shards: a worker process: cannot be started \(Resource temp"):
+    with pytest.raises(WorkerError, match=r"^shards: a worker process: cannot be started \(the system allows no more"):
         start_many(5, lambda: start(0, []), "shards")
