@@ -102,8 +102,8 @@ def make_data(work: Path) -> tuple[int, int]:
 
 
 def versions(home: Path, needs: tuple[str, ...]) -> str:
-    """ "name version" of what an example names, the project left out, as they are installed."""
-    names = [re.split(r"[\[=<>]", need)[0] for need in needs if not need.startswith(PROJECT)]
+    """ "name version" of what an example names as they are installed, and of torch where it names the project."""
+    names = ["torch" if need.startswith(PROJECT) else re.split(r"[\[=<>]", need)[0] for need in needs]
     if not names:
         return ""
     code = f"import importlib.metadata as m; print(', '.join(f'{{n}} {{m.version(n)}}' for n in {names!r}))"
