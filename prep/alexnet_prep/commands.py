@@ -4,13 +4,13 @@ What a command works with is imported when it runs, so that help is printed at o
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed, takes_shards
+from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed, place, takes_shards
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
@@ -168,20 +168,21 @@ def shards(**options: Any) -> None:
     ],
 )
 @takes_shards("Training shards", "shards")
-@click.option("--out", metavar="FILE", type=PATH, help="[default: stats.npz beside the shards]")
+@click.option("--out", metavar="FILE", type=place, help="[default: stats.npz beside the shards]")
 @click.option("--again", is_flag=True, help="Compute them also where they are there already, of these very shards.")
 @WORKERS
 @SCHEDULER
 @JSON
-def compute_stats(shards: tuple[str, ...], out: Path | None, again: bool, **options: Any) -> None:
+def compute_stats(shards: tuple[str, ...], out: Path | str | None, again: bool, **options: Any) -> None:
     """Compute the mean image and the eigenvectors of the RGB covariance of training shards, exactly; `make stats`."""
     with loading():
         from alexnet_prep import statistics
         from alexnet_prep.cluster import hired
         from alexnet_prep.report import deviation_line, statistics_facts, statistics_table
-        from alexnet_shards import open_shards
+        from alexnet_remote import open_shards
+        from alexnet_shards.shown import public_address
     opened = open_shards(shards, split="train")
-    out = out or Path(opened.paths[0]).parent / "stats.npz"
+    out = out or statistics.beside(opened)
     seconds, stats = None, None if again else statistics.kept_stats(opened, out)
     if stats is None:
         started = time.monotonic()
@@ -192,7 +193,8 @@ def compute_stats(shards: tuple[str, ...], out: Path | None, again: bool, **opti
     rows = statistics.comparison(stats)
     facts = statistics_facts(stats, out, seconds) | {"published": rows[1:]}
     written = "written" if seconds is not None else "of these shards already, kept (--again computes them anew)"
-    _result(options["as_json"], facts, [*statistics_table(rows), deviation_line(stats), f"{out}: {written}"])
+    lines = [*statistics_table(rows), deviation_line(stats), f"{public_address(str(out))}: {written}"]
+    _result(options["as_json"], facts, lines)
 
 
 @commands.command(
@@ -213,14 +215,15 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | Non
     with loading():
         from alexnet_prep.cluster import hired
         from alexnet_prep.errors import RunError
+        from alexnet_prep.named import named_sets
         from alexnet_prep.report import verify_table
-        from alexnet_prep.verify import named_splits
     if repair and source is None:
         raise click.UsageError("--repair needs --source, the folder with the archives")
-    directory, splits = named_splits(shards, split)
-    with hired(options["scheduler"], options["workers"], say) as workers:
-        report = _verified(directory, splits, source if repair else None, workers)
-    line = f"{directory}: {report.samples:,} samples in {report.shards:,} shards"
+    with hired(options["scheduler"], options["workers"], say) as workers, named_sets(shards, split) as sets:
+        if repair and sets.remote is not None:
+            raise click.UsageError("--repair is for a folder; of a store's: alexnet-prep shards --out ADDRESS again")
+        report = _verified(sets, source if repair else None, workers)
+    line = f"{sets.shown}: {report.samples:,} samples in {report.shards:,} shards"
     lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]
     _result(options["as_json"], report.as_json(), lines)
     if report.bad:
@@ -246,14 +249,17 @@ def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None
     """Write index and manifest for the shards that are named; of alexnet-prep's own, a lost index alone."""
     with loading():
         from alexnet_prep.cluster import hired
-        from alexnet_shards.adopt import LabelRules, index_shards, read_classes
+        from alexnet_prep.named import index_named, is_remote
+        from alexnet_shards.adopt import LabelRules, read_classes
         from alexnet_shards.sidefiles import are_indexed, side_files
     readers, lines, content = options["readers"], list[str](), dict[str, Any]()
+    if readers and is_remote(shards):
+        raise click.UsageError("--for is for a folder on this machine")
     if not readers or not are_indexed(shards):
         facts = read_classes(classes) if classes is not None else None
         rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
         with hired(options["scheduler"], options["workers"], say) as workers, Progress("index", "shards") as progress:
-            found = index_shards(shards, workers, progress.at, rules)
+            found = index_named(shards, workers, progress.at, rules)
         lines, content = found.lines(), found.as_json()
     if written := [str(path) for path in side_files(shards, readers)]:
         lines, content = [*lines, f"written: {', '.join(written)}"], content | {"written": written}
@@ -273,36 +279,38 @@ def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None
 def report(shards: tuple[str, ...], split: str, as_page: bool, source: Path | None, as_json: bool) -> None:
     """Show what became of every source file, from the manifests of finished splits."""
     with loading():
+        from alexnet_prep.named import is_remote, named_sets
         from alexnet_prep.report import account_line, manifest_reports, report_lines, report_table
-        from alexnet_prep.verify import named_splits
         from alexnet_shards import load_manifest
         from alexnet_shards.manifest import manifest_path
-    directory, splits = named_splits(shards, split)
-    manifests = [load_manifest(manifest_path(directory, name)) for name in splits]
+    if as_page and is_remote(shards):
+        raise click.UsageError("--html is for a folder on this machine")
+    with named_sets(shards, split) as sets:
+        manifests = [load_manifest(manifest_path(sets.directory, name)) for name in sets.splits]
     reports = manifest_reports(manifests)
     lines = [line for entry in reports for line in (account_line(entry), *report_lines(entry))]
     if as_page:
         with loading():
             from alexnet_prep.shardspage import PageRequest, write_shards_page
-        say(f"page: {write_shards_page(PageRequest(directory=directory, splits=splits, source=source))}")
+        say(f"page: {write_shards_page(PageRequest(directory=sets.directory, splits=sets.splits, source=source))}")
     _result(as_json, reports, [*report_table(reports), *lines])
 
 
-def _verified(directory: Path, splits: Sequence[str], source: Path | None, workers: Any) -> Any:
+def _verified(sets: Any, source: Path | None, workers: Any) -> Any:
     """The findings; those after a repair where there is a source to repair from."""
     from alexnet_prep.pipeline import make_shards, repair_requests
     from alexnet_prep.progress import RunProgress
     from alexnet_prep.verify import verify
 
     with Progress("verify", "shards") as progress:
-        report = verify(directory, splits, workers, progress.at)
+        report = verify(sets, workers, progress.at)
     if not report.bad or source is None:
         return report
     with Progress("repair", "images") as progress:
-        for request in repair_requests(directory, splits, source, workers):
+        for request in repair_requests(sets.directory, sets.splits, source, workers):
             make_shards(request, RunProgress(progress))
     with Progress("verify", "shards") as progress:
-        return verify(directory, splits, workers, progress.at)
+        return verify(sets, workers, progress.at)
 
 
 def _say_decoder() -> None:

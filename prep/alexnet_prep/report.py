@@ -14,6 +14,7 @@ from alexnet_prep.split import CountDifference, SplitSource
 from alexnet_prep.verify import VerifyReport
 from alexnet_shards import FormatError, Stats
 from alexnet_shards.manifest import Manifest
+from alexnet_shards.shown import public_address
 
 SHOWN_ROWS = 20
 GIVEN_UP = "images were given up for workers that were lost at them; start again to try them once more"
@@ -184,7 +185,7 @@ def report_lines(report: dict[str, Any]) -> list[str]:
     return shown
 
 
-def statistics_facts(stats: Stats, out: Path, seconds: float | None) -> dict[str, Any]:
+def statistics_facts(stats: Stats, out: Path | str, seconds: float | None) -> dict[str, Any]:
     """The object that `alexnet-prep compute-stats --json` prints, without the published values.
 
     `seconds` None: the statistics were there already.
@@ -196,7 +197,7 @@ def statistics_facts(stats: Stats, out: Path, seconds: float | None) -> dict[str
         "covariance": stats.covariance.tolist(),
         "eigenvalues": stats.eigenvalues.tolist(),
         "eigenvectors": stats.eigenvectors.tolist(),
-        "out": str(out),
+        "out": public_address(str(out)),
         "reused": seconds is None,
         "images_per_second": round(stats.images / seconds, 1) if seconds else 0.0,
     }

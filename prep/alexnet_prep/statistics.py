@@ -1,24 +1,30 @@
 """Statistics of shards: every sample decoded once, exact sums merged, and the published values beside ours."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep.moments import NO_MOMENTS, Moments, MomentSums
 from alexnet_prep.samples import BadSampleError, decode_sample
+from alexnet_remote import STATS_BYTES, RemoteShards, RemoteShardSet, check_writable, open_shards, remote_folder
+from alexnet_shards.address import Address
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import output_path, worded
 from alexnet_shards.index import IndexRows
 from alexnet_shards.pool import Workers, worker_pool
-from alexnet_shards.shardset import ShardSet, open_shards
+from alexnet_shards.shardset import ShardSet
+from alexnet_shards.shown import public_address
 from alexnet_shards.stats import Stats, load_stats, save_stats
 
 SAMPLES_A_JOB = 512
+STATS_NAME = "stats.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +53,25 @@ PUBLISHED = (
 )
 
 
-def kept_stats(shards: ShardSet, out: Path) -> Stats | None:
+def beside(shards: ShardSet) -> Path | str:
+    """Where statistics lie whose place nobody names: a path, or an address."""
+    if isinstance(shards, RemoteShardSet):
+        return replace(Address.parse(shards.source.urls[0]), name=STATS_NAME).url
+    return Path(shards.paths[0]).parent / STATS_NAME
+
+
+def kept_stats(shards: ShardSet, out: Path | str) -> Stats | None:
     """The statistics at `out`, where they are whole and of just these shards: there is nothing to compute then."""
     try:
-        stats = load_stats(out)
+        with stats_file(out, write=False) as path:
+            stats = load_stats(path)
     except AlexnetError:
         return None
     return stats if (stats.fingerprint, stats.images) == (shards.fingerprint, shards.num_samples) else None
 
 
 def compute_stats(
-    patterns: ShardSet | Sequence[str], out: Path, workers: Workers, progress: Callable[[int, int], None]
+    patterns: ShardSet | Sequence[str], out: Path | str, workers: Workers, progress: Callable[[int, int], None]
 ) -> Stats:
     """Compute the statistics of the shards that `patterns` name with `workers` processes and save them at `out`.
 
@@ -65,7 +79,10 @@ def compute_stats(
     result is the same to the last bit for any number of workers. Raises FormatError or PatternError for shards that cannot
     be used, naming shard and key of a bad sample, and FileError where `out` cannot be written.
     """
-    target = output_path(out)
+    if isinstance(out, str):
+        check_writable(out)
+    else:
+        output_path(out)
     shards = patterns if isinstance(patterns, ShardSet) else open_shards(patterns, split="train")
     if shards.num_samples == 0:
         raise FormatError(f"{shards.paths[0]}: its manifest lists no sample; name shards with images")
@@ -74,10 +91,29 @@ def compute_stats(
         moments = moments.merge(part)
         progress(moments.images, shards.num_samples)
     stats = moments.to_stats(shards.fingerprint)
-    with worded(out):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    save_stats(target, stats)
+    with stats_file(out, write=True) as path:
+        save_stats(path, stats)
     return stats
+
+
+@contextmanager
+def stats_file(out: Path | str, write: bool) -> Iterator[Path]:
+    """A path for the file at `out`: its own, or, of an address, a copy's that is fetched first or uploaded afterwards."""
+    if isinstance(out, Path):
+        target = output_path(out)
+        if write:
+            with worded(out):
+                target.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+        return
+    place = Address.parse(out)
+    with remote_folder([f"{place.folder}/"], None) as (folder, _):
+        folder = replace(folder, place=place)
+        if not write and folder.bring(place.name, STATS_BYTES) is None:
+            raise FormatError(f"{public_address(out)}: not there")
+        yield folder.copy / place.name
+        if write:
+            folder.put(place.name)
 
 
 def _run(shards: ShardSet, workers: Workers) -> Iterator[Moments]:
@@ -86,9 +122,10 @@ def _run(shards: ShardSet, workers: Workers) -> Iterator[Moments]:
     ]
     rows = (np.array(shards.rows[start:end]) for start, end in jobs)
     # a worker may stand in another folder
-    paths = [path if "://" in path else str(Path(path).absolute()) for path in shards.paths]
-    with worker_pool(workers, len(jobs), str(Path(shards.paths[0]).parent)) as pool:
-        for (start, _), outcome in zip(jobs, pool.map(sum_samples, [paths] * len(jobs), rows), strict=True):
+    paths = [str(Path(path).absolute()) for path in shards.paths if "://" not in path]
+    source = shards.source if isinstance(shards, RemoteShardSet) else paths
+    with worker_pool(workers, len(jobs), shards.paths[0].rpartition("/")[0] or ".") as pool:
+        for (start, _), outcome in zip(jobs, pool.map(sum_samples, [source] * len(jobs), rows), strict=True):
             if isinstance(outcome, tuple):
                 place, reason = outcome
                 raise FormatError(
@@ -97,12 +134,12 @@ def _run(shards: ShardSet, workers: Workers) -> Iterator[Moments]:
             yield outcome
 
 
-def sum_samples(paths: Sequence[str], rows: IndexRows) -> Moments | tuple[int, str]:
+def sum_samples(source: Sequence[str] | RemoteShards, rows: IndexRows) -> Moments | tuple[int, str]:
     """Moments of the samples of `rows`, or (place in `rows`, reason) for the first that cannot be used."""
     sums = MomentSums()
     for number, run in groupby(enumerate(rows), key=lambda entry: int(entry[1]["shard"])):
         try:
-            with Path(paths[number]).open("rb") as shard:
+            with _opened(source, number) as shard:
                 for place, row in run:
                     try:
                         sums.add(decode_sample(shard, row))
@@ -111,6 +148,11 @@ def sum_samples(paths: Sequence[str], rows: IndexRows) -> Moments | tuple[int, s
         except OSError as error:
             return int(np.argmax(rows["shard"] == number)), f"its shard cannot be read ({error.strerror})"
     return sums.moments()
+
+
+def _opened(source: Sequence[str] | RemoteShards, number: int) -> BinaryIO:
+    """A shard, or the local copy of one in a store."""
+    return os.fdopen(source.open(number), "rb") if isinstance(source, RemoteShards) else Path(source[number]).open("rb")
 
 
 def comparison(stats: Stats) -> list[dict[str, Any]]:

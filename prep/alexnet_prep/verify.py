@@ -1,26 +1,23 @@
 """Verification: every shard hashed, every sample decoded, and the ones that are not what was written named."""
 
-import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alexnet_prep.named import NamedSets
 from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.labels import CLS, LabelNumbers
-from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path, shards_of
-from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path
 from alexnet_shards.pool import Workers, worker_pool
-from alexnet_shards.scan import scan_shard
-from alexnet_shards.sets import find_sets
+from alexnet_shards.scan import Fetch, scan_shard
 from alexnet_shards.sidefiles import INFO_NAME, info_trouble
-
-MANIFEST_SUFFIX = ".manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,47 +42,17 @@ class VerifyReport:
         return {"shards": self.shards, "samples": self.samples, "bad": [vars(entry) for entry in self.bad]}
 
 
-def named_splits(patterns: Sequence[str], split: str) -> tuple[Path, tuple[str, ...]]:
-    """(directory, names of the splits) that a user means by `patterns`: of a folder all or just `split`, of shards theirs.
-
-    Raises PatternError for bad patterns, FormatError where there is no such split, or more than one directory.
-    """
-    if len(patterns) == 1 and not glob.has_magic(patterns[0]) and not patterns[0].endswith(".tar"):
-        directory = Path(patterns[0])
-        return directory, splits_in(directory) if split == "all" else (split,)
-    sets = find_sets(expand_patterns(patterns, None if split == "all" else split))
-    if len({files.directory for files in sets}) > 1:
-        raise FormatError(f"{patterns[0]}: names shards of {len(sets)} sets in several directories; name one directory")
-    directory = sets[0].directory
-    names = {files.name for files in sets} & set(splits_in(directory))
-    if split != "all":
-        names &= {split}
-    if not names:
-        raise FormatError(f"{patterns[0]}: no shards of a split with a manifest; make it with alexnet-prep index")
-    return directory, tuple(sorted(names))
-
-
-def splits_in(directory: Path) -> tuple[str, ...]:
-    """Splits whose manifest lies in `directory`; raises FormatError where there is none."""
-    splits = tuple(sorted(path.name.removesuffix(MANIFEST_SUFFIX) for path in directory.glob(f"*{MANIFEST_SUFFIX}")))
-    if not splits:
-        raise FormatError(
-            f"{directory}: no manifest of a split there; expected a directory that alexnet-prep shards finished"
-        )
-    return splits
-
-
-def verify(
-    directory: Path, splits: Sequence[str], workers: Workers, progress: Callable[[int, int], None]
-) -> VerifyReport:
-    """Hash every shard of `splits`, check and decode every sample, with `workers` processes.
+def verify(sets: NamedSets, workers: Workers, progress: Callable[[int, int], None]) -> VerifyReport:
+    """Hash every shard of `sets`, check and decode every sample, with `workers` processes.
 
     `progress(done, total)` counts shards. Raises FormatError where a manifest or index itself cannot be used.
     """
+    directory, splits = sets.directory, sets.splits
     jobs = [job for split in splits for job in _jobs(directory, split)]
-    bad = [stray for split in splits for stray in _strays(directory, split)]
-    with worker_pool(workers, len(jobs), str(directory)) as pool:
-        for done, found in enumerate(pool.map(check_shard, *zip(*jobs, strict=True)) if jobs else (), 1):
+    bad = [stray for split in splits for stray in _strays(sets, split)]
+    check = partial(check_fetched, sets.fetch)
+    with worker_pool(workers, len(jobs), sets.shown) as pool:
+        for done, found in enumerate(pool.map(check, *zip(*jobs, strict=True)) if jobs else (), 1):
             bad.extend(found)
             progress(done, len(jobs))
     if not bad:  # else the rows that were changed are named already
@@ -115,13 +82,13 @@ def _jobs(directory: Path, split: str) -> Iterator[tuple[Path, ShardFact, IndexR
         yield directory / fact.name, fact, np.array(rows[order[bounds[number] : bounds[number + 1]]]), labels
 
 
-def _strays(directory: Path, split: str) -> Iterator[Finding]:
+def _strays(sets: NamedSets, split: str) -> Iterator[Finding]:
     """Shards of a split of ours that its manifest does not list: a glob over the directory would train on them."""
-    manifest = load_manifest(manifest_path(directory, split))
+    manifest = load_manifest(manifest_path(sets.directory, split))
     known = {fact.name for fact in manifest.shards}
-    for path in shards_of(directory, split) if manifest.recipe else ():
-        if path.name not in known:
-            yield Finding(shard=path.name, key=None, reason="the manifest does not list this shard; remove it")
+    for name in sets.shards_there(split) if manifest.recipe else ():
+        if name not in known:
+            yield Finding(shard=name, key=None, reason="the manifest does not list this shard; remove it")
 
 
 def _changed_index(directory: Path, split: str) -> Iterator[Finding]:
@@ -131,6 +98,12 @@ def _changed_index(directory: Path, split: str) -> Iterator[Finding]:
         check_index(index_file, load_manifest(manifest_file).index_sha256, manifest_file)
     except FormatError as error:
         yield Finding(shard=index_file.name, key=None, reason=str(error).removeprefix(f"{index_file}: "))
+
+
+def check_fetched(fetch: Fetch, path: Path, fact: ShardFact, rows: IndexRows, labels: LabelNumbers) -> list[Finding]:
+    """As `check_shard`, of a shard that is brought to where it can be read."""
+    with fetch(path) as local:
+        return check_shard(local, fact, rows, labels)
 
 
 def check_shard(path: Path, fact: ShardFact, rows: IndexRows, labels: LabelNumbers = CLS) -> list[Finding]:

@@ -35,6 +35,11 @@ CLASSES = click.option("--classes", metavar="FILE", type=PATH, help="The class l
 DEVICE = click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
 
 
+def place(text: str | Path) -> Path | str:
+    """A path, or an address (s3://, gs://, https://) as it was typed: a type of options."""
+    return str(text) if "://" in str(text) else Path(text)
+
+
 def takes_shards(what: str, default: str | None = None) -> Decorator:
     """--shards and the words after the options as one tuple `shards`: the shell makes many words of unquoted globs.
 

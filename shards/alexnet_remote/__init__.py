@@ -5,9 +5,11 @@ path = file_beside(shards, "stats.npz")  # a small file beside them, or the copy
 with open_forward("https://host/archive.tar.gz") as file: ...  # file.read_at(offset, size), in rising order
 """
 
+from alexnet_remote.beside import STATS_BYTES
 from alexnet_remote.cacheconfig import CacheConfig
 from alexnet_remote.forward import BackwardError, ForwardFile, open_forward
 from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.remotefolder import RemoteFolder, bring_sets, remote_folder
 from alexnet_remote.remoteset import (
     RemoteShards,
     RemoteShardSet,
@@ -24,6 +26,7 @@ from alexnet_remote.upload import check_writable, remove_file, upload_file
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
     "POLL_SECONDS",
+    "STATS_BYTES",
     "BackwardError",
     "CacheConfig",
     "ForwardFile",
@@ -31,6 +34,7 @@ __all__ = [
     "Patience",
     "RemoteFileError",
     "RemoteFileMissingError",
+    "RemoteFolder",
     "RemoteShardSet",
     "RemoteShards",
     "SplitMissingError",
@@ -38,10 +42,12 @@ __all__ = [
     "StoppedError",
     "StoreLock",
     "StoreLockHeldError",
+    "bring_sets",
     "check_writable",
     "file_beside",
     "open_forward",
     "open_shards",
+    "remote_folder",
     "remove_file",
     "split_beside",
     "store_lock",

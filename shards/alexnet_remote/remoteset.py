@@ -83,7 +83,18 @@ def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None, *, sp
     if len(remote) < len(patterns):
         raise PatternError("local and remote shards in one pattern; name either")
     config = cache or CacheConfig.from_environment()
-    return _open_urls([url for pattern in patterns for url in _expand(pattern, config, split)], config)
+    return _open_urls(addresses_of(patterns, config, split), config)
+
+
+def addresses_of(patterns: Sequence[str], config: CacheConfig, split: str | None) -> list[str]:
+    """The addresses of the shards that remote `patterns` name; of a folder those of `split` are meant."""
+    return [url for pattern in patterns for url in _expand(pattern, config, split)]
+
+
+def is_folder(pattern: str) -> bool:
+    """Whether a remote pattern is a folder's address."""
+    address = Address.parse(pattern)
+    return ".tar" not in address.name and not _is_glob(address) and RANGE.search(address.name) is None
 
 
 def _open_urls(urls: Sequence[str], config: CacheConfig) -> RemoteShardSet:
@@ -150,7 +161,7 @@ def _of_address(error: FormatError, copy: Path, place: Address) -> FormatError:
 def _expand(pattern: str, config: CacheConfig, split: str | None) -> list[str]:
     """Addresses of a pattern: ranges anywhere, globs in the name, or in an object store's folders too; or a folder."""
     address = Address.parse(pattern)
-    if ".tar" not in address.name and not _is_glob(address) and RANGE.search(address.name) is None:
+    if is_folder(pattern):
         return _in_folder(replace(address, folder=f"{address.folder}/{address.name}".rstrip("/")), split, config)
     try:
         folders = expand_ranges(address.folder)

@@ -22,7 +22,7 @@ from alexnet_shards.manifest import (
 from alexnet_shards.parsing import Where, read_bounded
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import Workers
-from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labelled, check_labels, scan_shards
+from alexnet_shards.scan import Fetch, OnShard, PassedOver, Scanned, check_labelled, check_labels, here, scan_shards
 from alexnet_shards.sets import SetFiles, find_sets, with_siblings
 from alexnet_shards.sidefiles import write_info
 
@@ -89,15 +89,17 @@ def index_shards(
     workers: Workers,
     progress: Counted,
     labels: LabelRules = ANY_LABELS,
+    fetch: Fetch = here,
 ) -> Indexed:
     """Write index and manifest of the shards that `patterns` name, all in one directory, and timm's `_info.json` of the
     directory; they are one set.
 
+    `fetch` brings a shard to where it can be read.
     Of shards that alexnet-prep made, and whose sha256 are those of their manifest, the index alone is made again.
     Raises PatternError for a bad pattern and FormatError for what cannot be indexed; see adopt_shards.
     """
     paths = expand_patterns(patterns)
-    sets = find_sets(paths)
+    sets = [replace(files, fetch=fetch) for files in find_sets(paths)]
     own = [files for files in sets if _is_own(files)]
     if len({files.directory for files in sets}) > 1 or (own and len(sets) > 1):
         names = ", ".join(str(files.directory / files.name) for files in sets[:4])
@@ -107,7 +109,7 @@ def index_shards(
         write_info(own[0].directory)
         return found
     name = set_name([Path(path).name for path in paths])
-    files = SetFiles(directory=sets[0].directory, name=name, paths=paths)
+    files = SetFiles(directory=sets[0].directory, name=name, paths=paths, fetch=fetch)
     chosen = sorted(map(Path, paths), key=lambda path: path.name)
     neighbours = tuple(path.name for path in sorted(with_siblings(files)[1]))
     indexed = adopt_shards(files, chosen, workers, counted(progress, len(chosen)), labels)
@@ -142,7 +144,7 @@ def adopt_shards(
         )
     _check_names(paths)
     numbers, classes = labels.numbers(), labels.classes
-    scanned = scan_shards(paths, workers, progress, optional, numbers)
+    scanned = scan_shards(paths, workers, progress, optional, numbers, files.fetch)
     if labels.are_needed:
         check_labelled(paths, scanned, numbers)
     check_labels(paths, scanned, None if classes is None else len(classes))
@@ -175,7 +177,7 @@ def repair_index(files: SetFiles, workers: Workers = 1, progress: OnShard | None
                 f"{path}: {words}, expected {fact.bytes} bytes by {files.manifest.name}; {_remedy(manifest)}"
             )
     labels = CLS if manifest.recipe else LabelNumbers.of(manifest.source, manifest.classes)
-    scanned = scan_shards(paths, workers, progress, labels=labels)
+    scanned = scan_shards(paths, workers, progress, labels=labels, fetch=files.fetch)
     for path, fact, found in zip(paths, manifest.shards, scanned.facts, strict=True):
         if found.sha256 != fact.sha256 or found.samples != fact.samples:
             raise FormatError(

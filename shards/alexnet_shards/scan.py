@@ -4,6 +4,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -32,6 +33,9 @@ WITH_HOLES = "image with holes (make the tar again without --sparse)"
 REPEATED = "member that comes twice"
 
 OnShard = Callable[[ShardFact], None]
+Fetch = Callable[
+    [Path], AbstractContextManager[Path]
+]  # where a shard can be read as long as the block lasts; picklable
 PassedOver = dict[str, tuple[int, str]]  # {kind: (count, name of the first)}
 
 
@@ -89,33 +93,42 @@ def scan_shard(path: Path, number: int = 0, labels: LabelNumbers = CLS) -> Shard
     return ShardScan(fact=fact, rows=rows, keys=keys, passed_over=samples.passed_over)
 
 
+def here(path: Path) -> AbstractContextManager[Path]:
+    """A shard that lies at its own path."""
+    return nullcontext(path)
+
+
 def scan_shards(
     paths: Sequence[Path],
     workers: Workers = 1,
     progress: OnShard | None = None,
     optional: Collection[Path] = (),
     labels: LabelNumbers = CLS,
+    fetch: Fetch = here,
 ) -> Scanned:
     """Scan `paths` with `workers` processes, the shards numbered and the rows ordered as `paths` is.
 
     `progress(fact)` comes once a shard, in the order of `paths`. The result does not depend on `workers`. Shards of
     `optional` that cannot be read are left out. Raises FormatError as `scan_shard` does, for the first other bad shard
-    in the order of `paths`, and WorkerError where a worker is killed.
+    in the order of `paths`, and WorkerError where a worker is killed. `fetch` brings each to where it can be read.
     """
     may_fail = [path in optional for path in paths]
     if workers == 1 or len(paths) <= 1:
-        return _join(paths, map(_scan_or_reason, paths, may_fail, repeat(labels)), progress)
+        return _join(paths, map(_scan_or_reason, paths, may_fail, repeat(labels), repeat(fetch)), progress)
     with worker_pool(workers, len(paths), str(paths[0].parent)) as pool:
-        return _join(paths, pool.map(_scan_or_reason, paths, may_fail, repeat(labels, len(paths))), progress)
+        same = (repeat(labels, len(paths)), repeat(fetch, len(paths)))
+        return _join(paths, pool.map(_scan_or_reason, paths, may_fail, *same), progress)
 
 
-def _scan_or_reason(path: Path, may_fail: bool, labels: LabelNumbers) -> ShardScan | str:
-    try:
-        return scan_shard(path, labels=labels)
-    except FormatError as error:
-        if may_fail:
-            return str(error)
-        raise
+def _scan_or_reason(path: Path, may_fail: bool, labels: LabelNumbers, fetch: Fetch) -> ShardScan | str:
+    with fetch(path) as local:
+        try:
+            return scan_shard(local, labels=labels)
+        except FormatError as error:
+            words = str(error).replace(str(local), str(path))
+            if may_fail:
+                return words
+            raise FormatError(words) from error
 
 
 def _join(paths: Sequence[Path], scans: Iterable[ShardScan | str], progress: OnShard | None) -> Scanned:

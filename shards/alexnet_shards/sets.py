@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.manifest import index_path, load_manifest, manifest_path, name_style, set_name, split_of
+from alexnet_shards.scan import Fetch, here
 
 MANIFEST_SUFFIX = ".manifest.json"
 INDEX_SUFFIX = ".index.npy"
@@ -14,11 +15,15 @@ INDEX_SUFFIX = ".index.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class SetFiles:
-    """The chosen shards of one set, as they were spelled, and the directory and the name of its manifest and index."""
+    """The chosen shards of one set, as they were spelled, and the directory and the name of its manifest and index.
+
+    `fetch` brings a shard to where it can be read.
+    """
 
     directory: Path
     name: str
     paths: tuple[str, ...]
+    fetch: Fetch = here
 
     @property
     def manifest(self) -> Path:
