@@ -217,12 +217,13 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | Non
         from alexnet_prep.errors import RunError
         from alexnet_prep.named import named_sets
         from alexnet_prep.report import verify_table
+        from alexnet_prep.verify import verify_or_repair
     if repair and source is None:
         raise click.UsageError("--repair needs --source, the folder with the archives")
     with hired(options["scheduler"], options["workers"], say) as workers, named_sets(shards, split) as sets:
         if repair and sets.remote is not None:
             raise click.UsageError("--repair is for a folder; of a store's: alexnet-prep shards --out ADDRESS again")
-        report = _verified(sets, source if repair else None, workers)
+        report = verify_or_repair(sets, source if repair else None, workers)
     line = f"{sets.shown}: {report.samples:,} samples in {report.shards:,} shards"
     lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]
     _result(options["as_json"], report.as_json(), lines)
@@ -294,23 +295,6 @@ def report(shards: tuple[str, ...], split: str, as_page: bool, source: Path | No
             from alexnet_prep.shardspage import PageRequest, write_shards_page
         say(f"page: {write_shards_page(PageRequest(directory=sets.directory, splits=sets.splits, source=source))}")
     _result(as_json, reports, [*report_table(reports), *lines])
-
-
-def _verified(sets: Any, source: Path | None, workers: Any) -> Any:
-    """The findings; those after a repair where there is a source to repair from."""
-    from alexnet_prep.pipeline import make_shards, repair_requests
-    from alexnet_prep.progress import RunProgress
-    from alexnet_prep.verify import verify
-
-    with Progress("verify", "shards") as progress:
-        report = verify(sets, workers, progress.at)
-    if not report.bad or source is None:
-        return report
-    with Progress("repair", "images") as progress:
-        for request in repair_requests(sets.directory, sets.splits, source, workers):
-            make_shards(request, RunProgress(progress))
-    with Progress("verify", "shards") as progress:
-        return verify(sets, workers, progress.at)
 
 
 def _say_decoder() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_command.progress import Progress
 from alexnet_prep.named import NamedSets
 from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
@@ -40,6 +41,22 @@ class VerifyReport:
     def as_json(self) -> dict[str, Any]:
         """The object that `alexnet-prep verify --json` prints."""
         return {"shards": self.shards, "samples": self.samples, "bad": [vars(entry) for entry in self.bad]}
+
+
+def verify_or_repair(sets: NamedSets, source: Path | None, workers: Workers) -> VerifyReport:
+    """As `verify`, shown on stderr; where something is wrong and there is a `source`, it is made again, and verified."""
+    from alexnet_prep.pipeline import make_shards, repair_requests
+    from alexnet_prep.progress import RunProgress
+
+    with Progress("verify", "shards") as progress:
+        report = verify(sets, workers, progress.at)
+    if not report.bad or source is None:
+        return report
+    with Progress("repair", "images") as progress:
+        for request in repair_requests(sets.directory, sets.splits, source, workers):
+            make_shards(request, RunProgress(progress))
+    with Progress("verify", "shards") as progress:
+        return verify(sets, workers, progress.at)
 
 
 def verify(sets: NamedSets, workers: Workers, progress: Callable[[int, int], None]) -> VerifyReport:
