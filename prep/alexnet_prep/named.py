@@ -12,8 +12,7 @@ from alexnet_shards.errors import FormatError, PatternError
 from alexnet_shards.manifest import index_path, manifest_path, shards_of
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import Workers
-from alexnet_shards.scan import Fetch, here
-from alexnet_shards.sets import find_sets
+from alexnet_shards.sets import Fetch, find_sets, here
 
 MANIFEST_SUFFIX = ".manifest.json"
 

@@ -17,7 +17,8 @@ from alexnet_shards.index import IndexRows, check_index, load_index
 from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, load_manifest, manifest_path
 from alexnet_shards.pool import Workers, worker_pool
-from alexnet_shards.scan import Fetch, scan_shard
+from alexnet_shards.scan import scan_shard
+from alexnet_shards.sets import Fetch
 from alexnet_shards.sidefiles import INFO_NAME, info_trouble
 
 

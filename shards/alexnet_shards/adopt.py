@@ -22,8 +22,8 @@ from alexnet_shards.manifest import (
 from alexnet_shards.parsing import Where, read_bounded
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import Workers
-from alexnet_shards.scan import Fetch, OnShard, PassedOver, Scanned, check_labelled, check_labels, here, scan_shards
-from alexnet_shards.sets import SetFiles, find_sets, with_siblings
+from alexnet_shards.scan import OnShard, PassedOver, Scanned, check_labelled, check_labels, scan_shards
+from alexnet_shards.sets import Fetch, SetFiles, find_sets, here, with_siblings
 from alexnet_shards.sidefiles import write_info
 
 MAX_CLASS_LIST_BYTES = 16 << 20

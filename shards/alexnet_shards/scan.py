@@ -4,7 +4,6 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -16,6 +15,7 @@ from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
 from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.manifest import LABEL_SUFFIX, ShardFact
 from alexnet_shards.pool import Workers, worker_pool
+from alexnet_shards.sets import Fetch, here
 from alexnet_shards.tar import TRAILING, TarMember, read_member, walk_tar
 from alexnet_shards.tarsparse import ReadAt
 
@@ -33,9 +33,6 @@ WITH_HOLES = "image with holes (make the tar again without --sparse)"
 REPEATED = "member that comes twice"
 
 OnShard = Callable[[ShardFact], None]
-Fetch = Callable[
-    [Path], AbstractContextManager[Path]
-]  # where a shard can be read as long as the block lasts; picklable
 PassedOver = dict[str, tuple[int, str]]  # {kind: (count, name of the first)}
 
 
@@ -91,11 +88,6 @@ def scan_shard(path: Path, number: int = 0, labels: LabelNumbers = CLS) -> Shard
     rows, keys = samples.finish(number)
     fact = ShardFact(name=path.name, samples=len(rows), bytes=size, sha256=sha256)
     return ShardScan(fact=fact, rows=rows, keys=keys, passed_over=samples.passed_over)
-
-
-def here(path: Path) -> AbstractContextManager[Path]:
-    """A shard that lies at its own path."""
-    return nullcontext(path)
 
 
 def scan_shards(

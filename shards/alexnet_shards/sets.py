@@ -1,16 +1,23 @@
 """Which shards are one set: those that one pattern names in one directory, unless a manifest there says otherwise."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.manifest import index_path, load_manifest, manifest_path, name_style, set_name, split_of
-from alexnet_shards.scan import Fetch, here
 
 MANIFEST_SUFFIX = ".manifest.json"
 INDEX_SUFFIX = ".index.npy"
+# Where a shard can be read, as long as the block lasts; it can be pickled.
+Fetch = Callable[[Path], AbstractContextManager[Path]]
+
+
+def here(path: Path) -> AbstractContextManager[Path]:
+    """A shard that lies at its own path."""
+    return nullcontext(path)
 
 
 @dataclass(frozen=True, kw_only=True)
