@@ -5,7 +5,7 @@ import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,21 +106,19 @@ def scan_shards(
     """
     may_fail = [path in optional for path in paths]
     if workers == 1 or len(paths) <= 1:
-        return _join(paths, map(_scan_or_reason, paths, may_fail, repeat(labels), repeat(fetch)), progress)
+        return _join(paths, map(partial(_scan_or_reason, labels, fetch), paths, may_fail), progress)
     with worker_pool(workers, len(paths), str(paths[0].parent)) as pool:
-        same = (repeat(labels, len(paths)), repeat(fetch, len(paths)))
-        return _join(paths, pool.map(_scan_or_reason, paths, may_fail, *same), progress)
+        return _join(paths, pool.map(partial(_scan_or_reason, labels, fetch), paths, may_fail), progress)
 
 
-def _scan_or_reason(path: Path, may_fail: bool, labels: LabelNumbers, fetch: Fetch) -> ShardScan | str:
+def _scan_or_reason(labels: LabelNumbers, fetch: Fetch, path: Path, may_fail: bool) -> ShardScan | str:
     with fetch(path) as local:
         try:
             return scan_shard(local, labels=labels)
         except FormatError as error:
-            words = str(error).replace(str(local), str(path))
-            if may_fail:
-                return words
-            raise FormatError(words) from error
+            if not may_fail:
+                raise FormatError(str(error).replace(str(local), str(path))) from error
+            return str(error)
 
 
 def _join(paths: Sequence[Path], scans: Iterable[ShardScan | str], progress: OnShard | None) -> Scanned:
