@@ -1,6 +1,7 @@
 """What --shards names: the sets of one folder, on this machine or in a store."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from alexnet_remote import RemoteFolder, bring_sets, remote_folder
 from alexnet_shards.adopt import Counted, Indexed, LabelRules, index_shards
 from alexnet_shards.errors import FormatError, PatternError
+from alexnet_shards.files import write_atomic
 from alexnet_shards.manifest import index_path, manifest_path, shards_of
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.pool import Workers
@@ -104,8 +106,8 @@ def index_named(patterns: Sequence[str], workers: Workers, progress: Counted, la
         for name in folder.names(f"*{MANIFEST_SUFFIX}"):
             folder.bring_set(name.removesuffix(MANIFEST_SUFFIX))
         for name in names:  # no more than names and sizes
-            with (folder.copy / name).open("xb") as file:
-                file.truncate(folder.size_of(name))
+            write_atomic(folder.copy / name, b"")
+            os.truncate(folder.copy / name, folder.size_of(name))
         indexed = index_shards([str(folder.copy / name) for name in names], workers, progress, labels, folder.fetched)
         split = indexed.manifest.split
         folder.put(index_path(folder.copy, split).name)
