@@ -356,7 +356,47 @@ def fuzz_image(directory: Path) -> Fuzz:
     return seeds, read
 
 
+def fuzz_parquet(directory: Path) -> Fuzz:
+    """A source of one parquet file: its index, and the bytes of every image that it names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from alexnet_prep.reader import SourceReader
+    from alexnet_prep.source import find_source
+
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}, "label": {"names": ["a", "b", "c"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pa.schema([("image", image), ("label", pa.int64())], metadata=metadata)
+    rows = [{"image": {"bytes": sample_jpeg(n)[:900], "path": f"{n}.jpg"}, "label": n % 3} for n in range(12)]
+    plain = pa.table({"image": [b"1" * 300] * 9, "label": ["x", "y", "z"] * 3})
+    seeds = []
+    for table, options in (
+        (pa.Table.from_pylist(rows, schema), {"row_group_size": 5}),
+        (pa.Table.from_pylist(rows, schema), {"compression": "NONE", "use_dictionary": False}),
+        (plain, {"compression": "ZSTD", "data_page_version": "2.0"}),
+    ):
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, **options)
+        seeds.append(buffer.getvalue())
+    (directory / "set").mkdir()
+
+    def read(path: Path) -> object:
+        path.rename(directory / "set" / "train-0.parquet")
+        images = find_source(directory / "set", "parquet").read("train", None, lambda _: None)
+        reader = SourceReader(images.containers, images.sparse, images.image_column)
+        try:
+            for place in images.locations[:40]:
+                reader.read(int(place["container"]), b"x", int(place["offset"]), int(place["size"]))
+        finally:
+            reader.close()
+        return images
+
+    return seeds, read
+
+
 FORMATS: dict[str, Callable[[Path], Fuzz]] = {
+    "parquet": fuzz_parquet,
     "index": fuzz_index,
     "manifest": fuzz_manifest,
     "statistics": fuzz_statistics,

@@ -20,6 +20,7 @@ FORMATS = (
     "mat",
     "checkpoint",
     "image",
+    "parquet",
 )
 MAX_PEAK_MB = 200
 

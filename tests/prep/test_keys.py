@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_prep.archive import LOCATION_DTYPE, Members
 from alexnet_prep.errors import SourceError
-from alexnet_prep.keys import check_distinct, folder_keys, stems
+from alexnet_prep.keys import archive_keys, check_distinct, folder_keys, stems
 
 
 def keys_of(*paths: str) -> list[str]:
@@ -57,3 +57,22 @@ def test_both_files_are_named() -> None:
     check_distinct(np.array([b"a", b"b"]), ["x/a.jpg", "x/b.jpg"])
     with pytest.raises(SourceError, match=r"x/a.jpg and y/a.jpg would both be sample a .*rename or remove"):
         check_distinct(np.array([b"a", b"a"]), ["x/a.jpg", "y/a.jpg"])
+
+
+def test_a_key_is_a_name_that_a_file_system_holds() -> None:
+    long = [f"{letter}/{'x' * length}.jpg" for letter in "ab" for length in (251, 252, 400)]
+    keys = keys_of(*long)
+    assert len(set(keys)) == 6
+    assert all(len(key) + len(".jpg") <= 255 for key in keys)
+    assert keys_of("a/" + "x" * 251 + ".jpg", "a/y.jpg")[0] == "x" * 251
+    stem = bytes(stems(np.array([b"x" * 252 + b".JPEG"]))[0]).decode()
+    assert stem == keys_of("a/" + "x" * 252 + ".JPEG", "a/y.jpg")[0]
+    assert stem[:242] == "x" * 242
+    assert len(stem) == 251
+
+
+def test_names_that_stand_in_two_files_have_their_file() -> None:
+    rows = np.array([(0, 0, 0, 1), (1, 0, 0, 1), (1, 0, 9, 1)], LOCATION_DTYPE)
+    members = Members(names=np.array([b"0.jpg", b"0.jpg", b"1.jpg"]), locations=rows, groups=("cat",))
+    keys = archive_keys(members, lambda row: ("t-0", "t-1", "t-1")[row])
+    assert keys.tolist() == [b"cat_t-0_0_jpg", b"cat_t-1_0_jpg", b"cat_1"]
