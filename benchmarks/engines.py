@@ -1,7 +1,8 @@
 """What engines cost: shards of one source by local processes, array parts and Dask workers, at one and two workers.
 
 Wall seconds of whole commands, interpreters' starts included; Dask's scheduler and workers are up before. Medians over
-`--repeats` rounds in which the engines take turns, and the ratio of each to local processes.
+`--repeats` rounds in which the engines take turns, and the ratio of each to local processes: of the whole, and of what an
+image more costs, by a second source of a fifth of the images.
 """
 
 import argparse
@@ -77,32 +78,52 @@ def dask(words: list[str], workers: int, folder: Path) -> float:
 ENGINES: dict[str, Callable[[list[str], int, Path], float]] = {"processes": local, "parts": parts, "dask": dask}
 
 
+def draw(images: int, folder: Path) -> Path:
+    """A source of about so many training photos in ten classes."""
+    counts = ["--train-per-class", str(images // 10), "--val-per-class", "1", "--test-per-class", "1"]
+    subprocess.run([*PREP, "sample", str(folder), *counts], check=True, capture_output=True)
+    return folder
+
+
 def measure(images: int, shards: int, repeats: int) -> dict[str, Any]:
     """Medians and ratios."""
-    found: dict[tuple[str, int], list[float]] = {}
+    sizes = (images // 5, images)
+    found: dict[tuple[str, int], dict[int, list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder, source = Path(name), Path(name) / "source"
-        a_class = [str(images // 10), "--val-per-class", "1", "--test-per-class", "1"]
-        subprocess.run([*PREP, "sample", str(source), "--train-per-class", *a_class], check=True, capture_output=True)
-        words = [*PREP, "shards", "--source", str(source), "--split", "train", "--num-shards", str(shards), "--out"]
+        folder, out = Path(name), Path(name) / "out"
+        sources = {size: draw(size, folder / str(size)) for size in sizes}
         for _ in range(repeats):
-            for workers in (1, 2):
-                for engine, run in ENGINES.items():
-                    out = folder / "out"
-                    found.setdefault((engine, workers), []).append(run([*words, str(out)], workers, folder))
-                    shutil.rmtree(out)
-    rows = [
-        {"engine": engine, "workers": workers, "seconds": round(statistics.median(times), 2), "all": sorted(times)}
-        for (engine, workers), times in found.items()
-    ]
-    medians = {(row["engine"], row["workers"]): float(str(row["seconds"])) for row in rows}
+            for size, source in sources.items():
+                words = [*PREP, "shards", "--source", str(source), "--split", "train", "--read", "in-place"]
+                words += ["--num-shards", str(max(1, shards * size // images)), "--out", str(out)]
+                for workers in (1, 2):
+                    for engine, run in ENGINES.items():
+                        times = found.setdefault((engine, workers), {}).setdefault(size, [])
+                        times.append(round(run(words, workers, folder), 2))
+                        shutil.rmtree(out)
+    rows = [row_of(engine, workers, times) for (engine, workers), times in found.items()]
+    facts = {(row["engine"], row["workers"]): row for row in rows}
     ratios = {
-        f"{engine}_over_processes_{workers}": round(medians[engine, workers] / medians["processes", workers], 3)
-        for engine, workers in medians
+        f"{engine}_over_processes_{workers}_{what}": round(row[what] / facts["processes", workers][what], 3)
+        for (engine, workers), row in facts.items()
         if engine != "processes"
+        for what in ("seconds", "milliseconds_an_image")
     }
     versions = {"python": sys.version.split()[0], "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
     return {"ratios": ratios, "rows": rows, "images": images, "shards": shards, "versions": versions}
+
+
+def row_of(engine: str, workers: int, times: dict[int, list[float]]) -> dict[str, Any]:
+    """Seconds of the larger source, and by the line through both sizes milliseconds an image and seconds of the start."""
+    (few, short), (many, long) = ((size, statistics.median(all_times)) for size, all_times in sorted(times.items()))
+    an_image = (long - short) / (many - few)
+    row = {
+        "engine": engine,
+        "workers": workers,
+        "seconds": round(long, 2),
+        "start_seconds": round(long - many * an_image, 2),
+    }
+    return {**row, "milliseconds_an_image": round(1e3 * an_image, 3), "all": times}
 
 
 if __name__ == "__main__":
