@@ -141,7 +141,7 @@ def draw_tools() -> SimpleNamespace:
     return SimpleNamespace(draw_image=draw_image, encode=encode)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run(make_shards: Callable[..., str]) -> Callable[..., str]:
     """Training and validation shards with statistics beside them; returns the training pattern."""
 

@@ -33,6 +33,7 @@ ALLOWED_ROOMS = {
     "alexnet_train": {
         "alexnet_command",
         "alexnet_network",
+        "alexnet_pages",
         "alexnet_pixels",
         "alexnet_remote",
         "alexnet_shards",

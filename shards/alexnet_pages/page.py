@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from alexnet_pages.blocks import Block, Chart, Page
+from alexnet_pages.library import chart_library
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.extras import require
 from alexnet_shards.files import write_atomic
@@ -25,14 +26,13 @@ def render_page(page: Page, made_at: str) -> str:
     require("jinja2", "jinja2", "report")
     require("vl_convert", "vl-convert-python", "report")
     import jinja2
-    import vl_convert
 
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string(TEMPLATE.read_text())
     charts = [block for section in page.sections for block in section.blocks if isinstance(block, Chart)]
-    library = vl_convert.javascript_bundle(None) if charts else ""  # type: ignore[arg-type]  # its default
+    library = chart_library() if charts else ""
     specs = [_script_json(chart.spec) for chart in charts]
     return template.render(page=page, made_at=made_at, library=library, specs=specs, kind=_kind)
 

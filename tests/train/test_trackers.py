@@ -139,7 +139,7 @@ def test_wandb_is_one_run_over_all_starts(
     losses = {row["steps"]: row["epoch/val_loss"] for row in wandb.logged if "epoch/val_loss" in row}
     assert losses == {record["step"]: record["val_loss"] for record in records}
     monkeypatch.setenv("WANDB_PROJECT", "refused")
-    tracked = TrackedRun(out_dir=out, recipe={}, step=0)
+    tracked = TrackedRun(out_dir=out, recipe={}, step=0, look=lambda: pytest.fail("not asked"), say=print)
     line = r"does not begin \(no key\); run wandb login, or set WANDB_MODE=offline$"
     with pytest.raises(AlexnetError, match=line), open_trackers(["wandb"], tracked):
         pass
@@ -149,7 +149,9 @@ def test_wandb_is_one_run_over_all_starts(
 def test_a_missing_library_is_one_line_that_says_what_to_install(
     name: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_trackers([], TrackedRun(out_dir=tmp_path, recipe={}, step=0)) as none:
+    with open_trackers(
+        [], TrackedRun(out_dir=tmp_path, recipe={}, step=0, look=lambda: pytest.fail("not asked"), say=print)
+    ) as none:
         none.add("step", 1, {"train_loss": 2.0})
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(AlexnetError, match=rf"{library} is not installed; pip install '\.\[{name}\]' in the checkout"):

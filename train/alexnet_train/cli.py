@@ -1,5 +1,6 @@
 """The way in to alexnet-train, -eval, -predict, -export and -import: signals first, then the command."""
 
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from alexnet_command.entry import run_command
@@ -9,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def train_main() -> NoReturn:
-    """Run alexnet-train on this process's arguments."""
-    run_command(lambda: _command("train"))
+    """Run alexnet-train on this process's arguments; `alexnet-train report` is a command of its own."""
+    run_command(_all_commands if sys.argv[1:2] == ["report"] else lambda: _command("train"))
 
 
 def eval_main() -> NoReturn:

@@ -122,6 +122,22 @@ def train(**options: Any) -> None:
 
 
 @commands.command(
+    "report", examples=["alexnet-train report runs/released", "alexnet-train report runs/* --out side-by-side.html"]
+)
+@click.option("--out", metavar="FILE", type=PATH, help="[default: report.html in the run, or in the current folder]")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=PATH)
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Draw a run's page again, or one of several runs side by side, from the files in their directories."""
+    with loading():
+        from alexnet_pages import write_page
+        from alexnet_train.runpage import PAGE_NAME, read_run, runs_page
+    page = runs_page([read_run(run) for run in runs])
+    path = out or (runs[0] / PAGE_NAME if len(runs) == 1 else Path(PAGE_NAME))
+    write_page(path, page)
+    show([f"page: {path}"])
+
+
+@commands.command(
     "eval",
     examples=[
         "alexnet-eval --checkpoint runs/released --shards shards",

@@ -76,10 +76,12 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
         world.on_main(lambda: _begin(directory, decision or Decision(), recipe, log, records, fresh=fresh))
         writer = None
         if world.is_main:
-            written = directory.written(content) if content is not None else ()
-            keep = recipe.train.keep_checkpoints
+            written, keep = directory.written(content) if content is not None else (), recipe.train.keep_checkpoints
             writer = stack.enter_context(CheckpointWriter(directory.checkpoints, keep, directory.make_best, written))
-        tracked = TrackedRun(out_dir=run.out_dir, recipe=asdict(recipe), step=stepper.step)
+        tracked = TrackedRun(
+            out_dir=run.out_dir, recipe=asdict(recipe), step=stepper.step, look=stepper.look, say=progress.say
+        )
+        trackers = open_trackers(("page", *run.trackers) if world.is_main else (), tracked)
         yield OpenRun(
             recipe=recipe,
             world=world,
@@ -93,7 +95,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
             validation=validation,
             writer=writer,
             log=log,
-            tracker=stack.enter_context(open_trackers(run.trackers if world.is_main else (), tracked)),
+            tracker=stack.enter_context(trackers),
             tracer=stack.enter_context(Tracer(run.out_dir, run.profile_steps if world.is_main else 0, progress.say)),
         )
 

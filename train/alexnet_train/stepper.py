@@ -13,6 +13,7 @@ from alexnet_shards.stats import Stats
 from alexnet_stream import Batch
 from alexnet_train.distributed import World
 from alexnet_train.divergence import LossLimit, check_losses
+from alexnet_train.looks import Look, look_at_weights
 from alexnet_train.metrics import Clock, Tally, memory_bytes
 from alexnet_train.recipe import Recipe
 from alexnet_train.records import Records
@@ -74,6 +75,10 @@ class Stepper:
     def evaluated(self) -> nn.Module:
         """The network to evaluate."""
         return self._updater.evaluated
+
+    def look(self) -> Look:
+        """How the network looks now; waits for the device."""
+        return look_at_weights(dict(self._updater.model.named_parameters()), self._updater.steps())
 
     @property
     def layer_costs(self) -> list[LayerCost]:

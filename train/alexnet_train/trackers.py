@@ -1,4 +1,4 @@
-"""Trackers: where the records of metrics.jsonl also go, behind one small interface: CSV, TensorBoard, Weights & Biases.
+"""Trackers: where the records of metrics.jsonl also go, behind one small interface: page, CSV, TensorBoard, W&B.
 
 Tags of epochs begin with "epoch/", those of steps with "step/"; a record's inner tables keep their own names ("rates/").
 """
@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +16,32 @@ from typing import Any, Protocol
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.extras import require
 from alexnet_shards.files import append_bytes, write_atomic
+from alexnet_train.looks import Look, save_look
 from alexnet_train.metrics import read_metrics
 
 FLUSH_SECONDS = 10
 NOT_NUMBERS = ("kind", "step")  # what places a record, beside its numbers
 ID_NAME = "wandb-id.txt"
 PROJECT = "alexnet"
+# Whatever may go wrong with a page: it never harms the run.
+DRAWING_ERRORS = (
+    *(AlexnetError, OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError),
+    *(MemoryError, ImportError),
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrackedRun:
-    """What a tracker is told of a run: its directory, which holds metrics.jsonl as it is at `step`, and its recipe."""
+    """What a tracker is told of a run: its directory, which holds metrics.jsonl as it is at `step`, and its recipe.
+
+    `look` gives how its network looks now, `say` tells its user a line.
+    """
 
     out_dir: Path
     recipe: Mapping[str, Any]
     step: int
+    look: Callable[[], Look]
+    say: Callable[[str], None]
 
 
 class Tracker(Protocol):
@@ -181,8 +192,33 @@ class WandbTracker:
         self._run.finish()
 
 
+class PageTracker:
+    """report.html in the run's directory, drawn anew after each epoch; that it cannot be drawn is said once, no more."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run, self._is_said = run, False
+
+    def add(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
+        """Keep the look of the network after an epoch, and draw the page."""
+        if kind != "epoch":
+            return
+        try:
+            from alexnet_train.runpage import write_run_page  # which needs what is not everywhere: Pillow, an extra
+
+            save_look(self._run.out_dir, int(record["epoch"]), self._run.look())
+            write_run_page(self._run.out_dir)
+        except DRAWING_ERRORS as error:
+            if not self._is_said:
+                self._run.say(f"{self._run.out_dir}: no page is drawn ({error}); the run goes on without")
+            self._is_said = True
+
+    def close(self) -> None:
+        """Every page is written already."""
+
+
 LIBRARIES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
-TRACKERS: dict[str, type[CsvTracker] | type[TensorBoardTracker] | type[WandbTracker]] = {
+TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
+    "page": PageTracker,
     "csv": CsvTracker,
     "tensorboard": TensorBoardTracker,
     "wandb": WandbTracker,

@@ -91,6 +91,17 @@ class Updater:
         if self.average is not None:
             self.average.update_parameters(self.model)
 
+    def steps(self) -> dict[str, Tensor]:
+        """About what the last update added to each parameter, by name, from the velocities; none before the first."""
+        outside = self.recipe.optim.rule == "torch"  # where the rate is outside the velocity
+        steps = {}
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                velocity = self.optimizer.state.get(parameter, {}).get("velocity")
+                if velocity is not None:
+                    steps[group["name"]] = velocity * group["rate"] if outside else velocity
+        return steps
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds of it; "average" is there where the recipe averages."""
         average = {} if self.average is None else {"average": self.average.module.state_dict()}
