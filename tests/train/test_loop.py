@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
         fit(config(pattern, tmp_path / "damaged"), progress)
     err = capfd.readouterr().err
     assert f"warning: {newest}" in err
-    assert "step-00000006.pt, epoch 2, step 6" in err
+    assert "step-00000006.pt: step 6, 2 of 3 epochs done" in err
     assert_equal_ends(tmp_path / "straight", tmp_path / "damaged")
 
 
