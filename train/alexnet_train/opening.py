@@ -78,10 +78,7 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
         if world.is_main:
             written, keep = directory.written(content) if content is not None else (), recipe.train.keep_checkpoints
             writer = stack.enter_context(CheckpointWriter(directory.checkpoints, keep, directory.make_best, written))
-        tracked = TrackedRun(
-            out_dir=run.out_dir, recipe=asdict(recipe), step=stepper.step, look=stepper.look, say=progress.say
-        )
-        trackers = open_trackers(("page", *run.trackers) if world.is_main else (), tracked)
+        trackers = open_trackers(("page", *run.trackers) if world.is_main else (), _tracked(run, stepper, progress))
         yield OpenRun(
             recipe=recipe,
             world=world,
@@ -98,6 +95,12 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
             tracker=stack.enter_context(trackers),
             tracer=stack.enter_context(Tracer(run.out_dir, run.profile_steps if world.is_main else 0, progress.say)),
         )
+
+
+def _tracked(run: RunConfig, stepper: Stepper, progress: Progress) -> TrackedRun:
+    return TrackedRun(
+        out_dir=run.out_dir, recipe=asdict(stepper.recipe), step=stepper.step, look=stepper.look, say=progress.say
+    )
 
 
 def _is_first_start(progress: Progress) -> bool:

@@ -76,6 +76,11 @@ class Stepper:
         """The network to evaluate."""
         return self._updater.evaluated
 
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe by which it learns."""
+        return self._recipe
+
     def look(self) -> Look:
         """How the network looks now; waits for the device."""
         return look_at_weights(dict(self._updater.model.named_parameters()), self._updater.steps())
