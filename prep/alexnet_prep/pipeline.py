@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from alexnet_prep.build import ShardJob, Sidecar, save_sidecar
 from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
 from alexnet_prep.job import BuildSetup
+from alexnet_prep.mirror import mirrored
 from alexnet_prep.nodes import job_engine
 from alexnet_prep.official import check_md5
 from alexnet_prep.once import OncePass, once_pass, remove_stretches
@@ -78,6 +79,7 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
     Every split is indexed, planned and given room before the first image is decoded. What is there already is verified
     and kept. Raises SourceError for a source that cannot be used, RunError for an output directory that cannot.
     """
+    request = replace(request, source=mirrored(request.source, request.out, request.edition, request.split))
     source = find_source(request.source, request.edition, request.rules, request.fields)
     splits = source.splits if request.split == "all" else (request.split,)
     if request.split not in ("all", *source.splits):
