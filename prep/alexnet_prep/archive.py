@@ -216,7 +216,7 @@ def _name_array(names: Sequence[bytes]) -> Names:
     return np.array(names, dtype=np.bytes_) if names else np.empty(0, "S1")
 
 
-def walk_members(file: "TarFile") -> Iterator[TarMember]:
+def walk_members(file: OpenArchive) -> Iterator[TarMember]:
     """Every member of an open tar; raises SourceError where it is damaged, truncated or cannot be read."""
     return _walk(file, 0, file.size, str(file.path))
 

@@ -1,6 +1,6 @@
 """Sources of webdataset tars: originals of any size with their labels beside them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from alexnet_prep.archive import (
     TAR_KINDS,
     Extents,
     Members,
-    TarFile,
     Tick,
     merge_members,
     open_tar,
@@ -26,6 +25,7 @@ from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed
 from alexnet_prep.entries import PICTURE_ENDINGS, Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
+from alexnet_prep.forward import ArchiveOpener, OpenArchive
 from alexnet_prep.labelled import Found, LabelColumn, RawLabels, classes_of, labelled_split, refuse_devkit_order
 from alexnet_prep.names import MAX_NAME_BYTES, shortened
 from alexnet_prep.split import SplitSource
@@ -51,6 +51,7 @@ class WebdatasetSource:
     edition: str = "webdataset"
     is_cached: bool = True
     why_once: str = ""
+    opener: ArchiveOpener | None = None
     # The labels of a split that was read: those of the training split make the class list where there is no other.
     _read: dict[str, RawLabels] = field(default_factory=dict, compare=False, repr=False)
 
@@ -67,6 +68,18 @@ class WebdatasetSource:
     def choices(self) -> dict[str, Any]:
         """Where labels stand, where the user said it."""
         return self.fields.choices()
+
+    def archives(self, split: str) -> tuple[Path, ...]:
+        """The split's tars."""
+        return tuple(self.by_split.of[split])
+
+    def check(self, split: str) -> None:
+        """Read the class list, where there is one."""
+        listed_classes(self.directory, self.rules)
+
+    def through(self, opener: ArchiveOpener) -> "WebdatasetSource":
+        """The same, with tars that `opener` opens; what was read of the training split stays known."""
+        return replace(self, opener=opener)
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split: headers and labels are read, images are not.
@@ -95,7 +108,7 @@ class WebdatasetSource:
         ledger, labels = Ledger(), LabelColumn()
         parts, beside = [], set[str]()
         for container, path in enumerate(paths):
-            with open_tar(path) as file:
+            with (self.opener or open_tar)(path) as file:
                 tar = _Tar(file, place, ledger)
                 parts.append(tar.read(container, labels))
                 beside |= tar.others
@@ -138,7 +151,7 @@ def find_webdataset_source(directory: Path, rules: ClassRules | None, fields: Fi
 class _Tar:
     """One tar whose members are put together to samples; what is no image of one goes to the ledger."""
 
-    def __init__(self, file: TarFile, place: LabelPlace, ledger: Ledger) -> None:
+    def __init__(self, file: OpenArchive, place: LabelPlace, ledger: Ledger) -> None:
         self._file, self._place, self._ledger = file, place, ledger
         self._images: dict[str, TarMember] = {}
         self._labels: dict[str, TarMember] = {}

@@ -23,6 +23,7 @@ from alexnet_command.progress import Progress
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep import order, part
 from alexnet_prep.errors import SourceError
+from alexnet_prep.fields import Fields
 from alexnet_prep.pipeline import make_shards
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
@@ -110,6 +111,16 @@ def test_folders(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> None:
         path.write_bytes(photo_bytes(number) if number != 5 else b"no picture")
     for way in ("in-place", "once"):
         make(tmp_path / "photos", tmp_path / way, way)
+    assert hashes(tmp_path / "once") == hashes(tmp_path / "in-place")
+
+
+@pytest.mark.parametrize(("kind", "place"), [("parquet", ""), ("tars", "json:label")])
+def test_parquet_files_and_webdataset_tars(same_sources: Any, tmp_path: Path, kind: str, place: str) -> None:
+    words = {"split": "train", "num_shards": 3, "fields": Fields.parse("", place)}
+    in_place = make(same_sources.directory / kind, tmp_path / "in-place", "in-place", **words)
+    once = make(same_sources.directory / kind, tmp_path / "once", "once", **words)
+    assert without_time(once) == without_time(in_place)
+    assert len(once[0]["dropped"]) == 1
     assert hashes(tmp_path / "once") == hashes(tmp_path / "in-place")
 
 
