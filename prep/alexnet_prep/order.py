@@ -32,7 +32,7 @@ from alexnet_prep.stretch import (
 from alexnet_shards.tarblocks import StretchFile, files_between
 
 # A kill costs at most one stretch a worker, and the shards are read back from all stretches: neither many nor large.
-STRETCHES, SMALLEST_BYTES, LARGEST_BYTES = 32, 1 << 20, 512 << 20
+STRETCHES, SMALLEST_BYTES, LARGEST_BYTES = 32, 8 << 20, 512 << 20
 STEP_BYTES = 64 << 10  # blocks of a tar are whole in a stretch
 # Whole files that are no pictures and this small may say something of one: labels, captions.
 SMALL_FILE_BYTES = 64 << 10
