@@ -233,7 +233,6 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | Non
 
 @commands.command(
     examples=[
-        "alexnet-prep index --shards 'elsewhere/train-*.tar'",
         "alexnet-prep index --shards 'elsewhere/train-*.tar' --label json:label --classes classes.txt",
         "alexnet-prep index --shards 'shards/*.tar' --for dali --for wids",
     ]

@@ -88,8 +88,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the work, during which signals are exceptions; click's own handling would print a blank line for them."""
         with working():
-            warn_of_two_pillows()
             try:
+                warn_of_two_pillows()
                 return super().invoke(ctx)
             except KeyboardInterrupt as error:
                 raise click.Abort from error

@@ -52,7 +52,7 @@ def test_every_extra_that_is_named_exists() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     named = set().union(*(extras_named(path) for path in SOURCES))
-    assert {"simd", "pillow", "export", "tensorboard"} <= named <= set(setup["options.extras_require"])
+    assert {"simd", "pillow", "export"} <= named <= set(setup["options.extras_require"])
 
 
 def test_nobody_else_writes_that_line() -> None:
