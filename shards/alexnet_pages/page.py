@@ -7,7 +7,7 @@ from pathlib import Path
 from alexnet_pages.blocks import Block, Chart, Page
 from alexnet_pages.library import chart_library
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.extras import require
+from alexnet_shards.extras import MissingLibraryError, require
 from alexnet_shards.files import write_atomic
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
@@ -18,13 +18,21 @@ class PageError(AlexnetError):
     """A page that cannot be made."""
 
 
+def can_draw() -> bool:
+    """Whether the extra `report`, which pages need, is installed."""
+    try:
+        _require_libraries()
+    except MissingLibraryError:
+        return False
+    return True
+
+
 def render_page(page: Page, made_at: str) -> str:
     """The HTML of a page. Everything in it is data: markup in names is shown, not followed.
 
     Raises MissingLibraryError where the extra `report` is not installed.
     """
-    require("jinja2", "jinja2", "report")
-    require("vl_convert", "vl-convert-python", "report")
+    _require_libraries()
     import jinja2
 
     environment = jinja2.Environment(
@@ -50,6 +58,11 @@ def write_page(path: Path, page: Page) -> int:
         )
     write_atomic(path, content)
     return len(content)
+
+
+def _require_libraries() -> None:
+    require("jinja2", "jinja2", "report")
+    require("vl_convert", "vl-convert-python", "report")
 
 
 def _kind(block: Block) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from alexnet_pages import Gallery, Page, Pairs, Picture, Section, Table, Text, write_page
+from alexnet_pages import Gallery, Page, Pairs, Picture, Section, Table, Text, can_draw, write_page
 from alexnet_pages.charts import bar_chart, line_chart
 from alexnet_pages.page import MAX_PAGE_BYTES, PageError, render_page
 from alexnet_shards.extras import MissingLibraryError
@@ -70,5 +70,6 @@ def test_a_page_too_large_is_refused_and_the_old_one_stays(tmp_path: Path) -> No
 
 def test_without_the_extra_the_command_to_install_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
+    assert not can_draw()
     with pytest.raises(MissingLibraryError, match=r"pip install '\.\[report\]'"):
         render_page(page_of("x"), "now")

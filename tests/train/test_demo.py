@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 
 def demo(directory: Path, columns: str) -> str:
@@ -26,6 +27,9 @@ def test_the_whole_job_and_again(tmp_path: Path) -> None:
     second = demo(tmp_path / "demo", "80")
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert "in all" in second
+    pages = [Path(unquote(urlsplit(word).path)) for word in second.split() if word.startswith("file:")]
+    assert [page.parent.name for page in pages] == ["shards", "run"]
+    assert all(page.stat().st_size > 500_000 for page in pages), "the charts' library is in them"
     table = second.partition("\n\n")[0].splitlines()[1:]  # below the title, which names the directory
     assert len(table) >= 6
     assert all(len(line) <= 80 for line in table)

@@ -9,7 +9,10 @@ from alexnet_command.options import Command
 from alexnet_command.printing import show
 from alexnet_command.tables import table_lines
 from alexnet_command.units import duration_text, share_text
+from alexnet_pages import can_draw
 from alexnet_train.chain import Step, run_step
+
+PAGE_NAME = "report.html"
 
 
 def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -> list[Step]:
@@ -25,7 +28,10 @@ def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -
     steps.append(run_step(("alexnet-train", "--shards", shards, "--recipe", "demo", *sets, "--out", run)))
     checkpoint = str(steps[-1].result["checkpoint"])
     evaluate = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", shards, "--views", "10")
-    return [*steps, run_step(evaluate)]
+    steps.append(run_step(evaluate))
+    if can_draw():
+        run_step(("alexnet-prep", "report", "--shards", shards, "--html", "--source", source))
+    return steps
 
 
 def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
@@ -47,11 +53,13 @@ def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
     ]
     rows = [(name, duration_text(step.seconds), outcome) for (name, outcome), step in zip(told, steps, strict=True)]
     rows.append(("in all", duration_text(sum(step.seconds for step in steps)), ""))
+    pages = [path for path in (directory / "shards" / PAGE_NAME, directory / "run" / PAGE_NAME) if path.is_file()]
     return [
         *table_lines(f"AlexNet, end to end, in {directory}", ("step", "took", "what came out"), rows),
         "",
         f"the trained network: {trained['checkpoint']}",
         f"the figures of each step: {directory / 'run' / 'metrics.jsonl'}",
+        *(f"a page to look at: {path.resolve().as_uri()}" for path in pages),
         f"Run again, all but the evaluation is kept as it is; remove {directory} to start afresh.",
     ]
 
