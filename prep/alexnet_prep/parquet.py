@@ -110,7 +110,7 @@ class ParquetSource:
         for container, (path, chosen) in enumerate(zip(paths, columns, strict=True)):
             with ParquetFile(path) as file:
                 first = len(names)
-                rows.append(_locations(file, container, chosen.image))
+                rows.append(_locations(file, container))
                 _read_names(file, chosen, names, labels)
                 if len(names) - first != len(rows[-1]):
                     raise SourceError(
@@ -144,12 +144,12 @@ def find_parquet_source(directory: Path, rules: ClassRules | None, fields: Field
     return ParquetSource(directory=directory, by_split=found, rules=rules or ClassRules(), fields=fields)
 
 
-def _locations(file: ParquetFile, container: int, image: str) -> "np.ndarray[Any, Any]":
-    """(rows,) LOCATION_DTYPE: the row as offset, and the mean length in its row group as size."""
+def _locations(file: ParquetFile, container: int) -> "np.ndarray[Any, Any]":
+    """(rows,) LOCATION_DTYPE: the row as offset, and the mean length of its row group as size."""
     rows = np.zeros(int(file.starts[-1]), LOCATION_DTYPE)
     rows["container"], rows["offset"] = container, np.arange(len(rows))
     for group in range(len(file.starts) - 1):
-        rows["size"][file.starts[group] : file.starts[group + 1]] = min(file.mean_bytes(image, group), MAX_SIZE)
+        rows["size"][file.starts[group] : file.starts[group + 1]] = min(file.mean_bytes(group), MAX_SIZE)
     return rows
 
 
