@@ -58,3 +58,13 @@ def test_shards_of_an_address(address: str, small_source: Any, tmp_path: Path, p
     prep("shards", "--source", small_source.directory, "--out", tmp_path / "disk", *words)
     for path in (tmp_path / "disk").glob("val*"):
         assert (tmp_path / "web" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_shards_of_a_bucket(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
+    for path in small_source.directory.iterdir():
+        s3.files.put_file(str(path), f"{s3.bucket}/set/{path.name}")
+    words = ("--split", "train", "--num-shards", 2)
+    prep("shards", "--source", f"{s3.url}/set", "--out", tmp_path / "bucket", *words)
+    prep("shards", "--source", small_source.directory, "--out", tmp_path / "disk", *words)
+    for path in (tmp_path / "disk").glob("train*"):
+        assert (tmp_path / "bucket" / path.name).read_bytes() == path.read_bytes()
