@@ -135,7 +135,8 @@ class Cluster:
     def begin(self, function: Callable[..., Any], arguments: Sequence[Any], workers: Collection[str] = ()) -> Any:
         """Submit one job, to one of `workers` where any are named; a future."""
         arguments = [argument.absolute() if isinstance(argument, Path) else argument for argument in arguments]
-        key = f"{function.__name__}-{secrets.token_hex(8)}"  # Dask would take equal names for one job
+        name = getattr(function, "__name__", type(function).__name__)
+        key = f"{name}-{secrets.token_hex(8)}"  # Dask would take equal names for one job
         with self._connected():
             return self._client.submit(function, *arguments, pure=False, key=key, workers=list(workers) or None)
 
@@ -172,8 +173,10 @@ class Cluster:
 
     def cancel(self, futures: Iterable[Any]) -> None:
         """Give up jobs; those that run already end by themselves."""
+        waited = list(futures)
         with suppress(Exception):  # the scheduler may be gone
-            self._client.cancel(list(futures))
+            if waited and self._client.status == "running":
+                self._client.cancel(waited)
 
     def wait_for_workers(self, say: Callable[[str], None]) -> None:
         """Wait for the first worker; a line says so."""
