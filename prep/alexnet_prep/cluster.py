@@ -163,6 +163,8 @@ class Cluster:
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
+        if self._client.status != "running":  # Dask would wait for half a minute
+            raise WorkerError(self._gone())
         try:
             yield
         except (OSError, RuntimeError, *CANCELLED) as error:  # as Dask words a closed connection
