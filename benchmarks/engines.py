@@ -1,13 +1,14 @@
 """What engines cost: shards of one source by local processes, array parts and Dask workers, at one and two workers.
 
-Wall seconds of whole commands, interpreters' starts included; Dask's scheduler and workers are up before. Medians over
-`--repeats` rounds in which the engines take turns, and the ratio of each to local processes: of the whole, and of what an
-image more costs, by a second source of a fifth of the images.
+Wall and CPU seconds of whole commands, and by a second source of a fifth of the images what a start and what an image more
+costs; Dask's scheduler and workers count to its CPU seconds, their start not to the wall. Medians over `--repeats` rounds in
+which the engines take turns, and the ratio of each to local processes.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -88,7 +89,7 @@ def draw(images: int, folder: Path) -> Path:
 def measure(images: int, shards: int, repeats: int) -> dict[str, Any]:
     """Medians and ratios."""
     sizes = (images // 5, images)
-    found: dict[tuple[str, int], dict[int, list[float]]] = {}
+    found: dict[tuple[str, int], dict[int, list[tuple[float, float]]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder, out = Path(name), Path(name) / "out"
         sources = {size: draw(size, folder / str(size)) for size in sizes}
@@ -99,7 +100,9 @@ def measure(images: int, shards: int, repeats: int) -> dict[str, Any]:
                 for workers in (1, 2):
                     for engine, run in ENGINES.items():
                         times = found.setdefault((engine, workers), {}).setdefault(size, [])
-                        times.append(round(run(words, workers, folder), 2))
+                        before = cpu_seconds()
+                        seconds = run(words, workers, folder)
+                        times.append((round(seconds, 2), round(cpu_seconds() - before, 2)))
                         shutil.rmtree(out)
     rows = [row_of(engine, workers, times) for (engine, workers), times in found.items()]
     facts = {(row["engine"], row["workers"]): row for row in rows}
@@ -107,23 +110,28 @@ def measure(images: int, shards: int, repeats: int) -> dict[str, Any]:
         f"{engine}_over_processes_{workers}_{what}": round(row[what] / facts["processes", workers][what], 3)
         for (engine, workers), row in facts.items()
         if engine != "processes"
-        for what in ("seconds", "milliseconds_an_image")
+        for what in ("seconds", "cpu_ms_an_image")
     }
     versions = {"python": sys.version.split()[0], "cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
     return {"ratios": ratios, "rows": rows, "images": images, "shards": shards, "versions": versions}
 
 
-def row_of(engine: str, workers: int, times: dict[int, list[float]]) -> dict[str, Any]:
-    """Seconds of the larger source, and by the line through both sizes milliseconds an image and seconds of the start."""
-    (few, short), (many, long) = ((size, statistics.median(all_times)) for size, all_times in sorted(times.items()))
-    an_image = (long - short) / (many - few)
-    row = {
-        "engine": engine,
-        "workers": workers,
-        "seconds": round(long, 2),
-        "start_seconds": round(long - many * an_image, 2),
-    }
-    return {**row, "milliseconds_an_image": round(1e3 * an_image, 3), "all": times}
+def cpu_seconds() -> float:
+    """Of all processes that have ended, ours and theirs: what is busy beside them does not count."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def row_of(engine: str, workers: int, times: dict[int, list[tuple[float, float]]]) -> dict[str, Any]:
+    """Medians of the larger source, and by the line through both sizes CPU time an image and of the start."""
+    (few, short), (many, long) = (
+        (size, [statistics.median(column) for column in zip(*each, strict=True)])
+        for size, each in sorted(times.items())
+    )
+    an_image = (long[1] - short[1]) / (many - few)
+    row = {"engine": engine, "workers": workers, "seconds": round(long[0], 2), "cpu_seconds": round(long[1], 2)}
+    start = {"cpu_seconds_of_the_start": round(long[1] - many * an_image, 2)}
+    return {**row, **start, "cpu_ms_an_image": round(1e3 * an_image, 3), "all": times}
 
 
 if __name__ == "__main__":
