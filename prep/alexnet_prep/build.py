@@ -144,6 +144,8 @@ def write_shard(job: ShardJob, setup: BuildSetup, outcomes: Iterable[Outcome], s
     sidecar = writer.sidecar()
     if sums is not None:
         save_sums(sums_path(setup, job.name), sums.moments(), sidecar.sha256)
+    if setup.store is not None:
+        setup.store.keep(setup.sidecars.name, job.name, _sidecar_json(sidecar))
     save_sidecar(setup, sidecar)
     seconds.stages["write"] += time.perf_counter() - started
     return sidecar
@@ -272,7 +274,17 @@ def sidecar_path(setup: BuildSetup, name: str) -> Path:
 
 def save_sidecar(setup: BuildSetup, sidecar: Sidecar) -> None:
     """Write a sidecar, whole or not at all."""
-    write_atomic(sidecar_path(setup, sidecar.name), json.dumps(asdict(sidecar), ensure_ascii=True).encode())
+    write_atomic(sidecar_path(setup, sidecar.name), _sidecar_json(sidecar))
+
+
+def _sidecar_json(sidecar: Sidecar) -> bytes:
+    return json.dumps(asdict(sidecar), ensure_ascii=True).encode()
+
+
+def seems_there(setup: BuildSetup, name: str) -> bool:
+    """Whether a shard and its sidecar have been written; what is in them is not looked at."""
+    is_kept = setup.store is not None or (setup.out / name).is_file()
+    return is_kept and sidecar_path(setup, name).is_file()
 
 
 def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar | None:
@@ -281,19 +293,36 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
 
     `on_sign` comes with every chunk that was hashed, as a sign of life.
     """
-    sidecar = whole_shard(setup.out / job.name, sidecar_path(setup, job.name), lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
+    file = sidecar_path(setup, job.name)
+    if setup.store is not None:
+        sidecar = _read_sidecar(file)
+        on_sign(AT_OUTPUT, NO_IMAGE, 0)
+        if sidecar is None or sidecar.given_up:
+            return None
+        is_there = setup.store.has(setup.sidecars.name, job.name, sidecar.bytes, sidecar.sha256)
+        return sidecar if is_there else None
+    sidecar = whole_shard(setup.out / job.name, file, lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
     return None if sidecar is None or sidecar.given_up else sidecar
+
+
+def _read_sidecar(file: Path) -> Sidecar | None:
+    """A sidecar; None where it is not there, or not as it was written."""
+    try:
+        where = Where(path=file, what="sidecar", remedy="the shard is built again")
+        content = check_fields(Sidecar, load_json(where), SIDECAR_TYPES)
+        content["dropped"] = [(str(key), str(reason)) for key, reason in content["dropped"]]
+        sidecar = Sidecar(**content)
+        return sidecar if len(sidecar.index_rows()) == sidecar.samples else None
+    except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError):
+        return None
 
 
 def whole_shard(shard: Path, sidecar_file: Path, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
     """The sidecar of `shard`; None where one of the two is not there, or not as it was written."""
+    sidecar = _read_sidecar(sidecar_file)
+    if sidecar is None:
+        return None
     try:
-        where = Where(path=sidecar_file, what="sidecar", remedy="the shard is built again")
-        content = check_fields(Sidecar, load_json(where), SIDECAR_TYPES)
-        content["dropped"] = [(str(key), str(reason)) for key, reason in content["dropped"]]
-        sidecar = Sidecar(**content)
-        if len(sidecar.index_rows()) != sidecar.samples:
-            return None
         with shard.open("rb") as file:
             if os.fstat(file.fileno()).st_size != sidecar.bytes:
                 return None
@@ -301,6 +330,6 @@ def whole_shard(shard: Path, sidecar_file: Path, on_chunk: Callable[[], None] = 
             while chunk := file.read(HASH_CHUNK_BYTES):
                 digest.update(chunk)
                 on_chunk()
-    except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return None
     return sidecar if digest.hexdigest() == sidecar.sha256 else None

@@ -14,7 +14,7 @@ from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
-from alexnet_prep.options import FOR_READERS, SCHEDULER, class_rules, label_place, share, source_fields
+from alexnet_prep.options import FOR_READERS, SCHEDULER, class_rules, label_place, output, share, source_fields
 
 # alexnet_pixels.FILTERS, which would import a decoder.
 WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, likewise
@@ -71,8 +71,11 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
         "alexnet-prep shards --source photos --edition folder --split val",
     ],
 )
-@click.option("--source", metavar="DIR", required=True, type=PATH, help="Folder with the archives or pictures.")
-@click.option("--out", metavar="DIR", default="shards", type=PATH, help="Folder for the shards.")
+@click.option(
+    "--source", metavar="DIR", required=True, type=place, help="Folder with the archives or pictures, or an address."
+)
+@click.option("--out", metavar="DIR", default="shards", type=place, help="Folder for the shards, or s3:// or gs://.")
+@click.option("--work", metavar="DIR", type=PATH, help="Local folder for what an --out in a store needs meanwhile.")
 @SPLIT
 @click.option("--edition", type=click.Choice(EDITIONS), default="auto", help="Which source to expect.")
 @click.option(
@@ -145,6 +148,7 @@ def shards(**options: Any) -> None:
     options["label_order"] = options.pop("labels")
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
     options["fields"], rules = source_fields(options), class_rules(options)
+    options["out"], options["store"] = output(options)
     team = hired(options.pop("scheduler"), options.pop("workers"), say)
     with team as workers, Progress("shards", "images") as progress:
         request = ShardsRequest(recipe=recipe, rules=rules, workers=workers, **options).seen_from(workers)
@@ -206,11 +210,11 @@ def compute_stats(shards: tuple[str, ...], out: Path | str | None, again: bool, 
 @takes_shards("Shards", "shards")
 @SPLIT
 @click.option("--repair", is_flag=True, help="Rebuild the bad shards, and only those, from --source.")
-@click.option("--source", metavar="DIR", type=PATH, help="Folder with the archives, for --repair.")
+@click.option("--source", metavar="DIR", type=place, help="Folder or address of the archives, for --repair.")
 @WORKERS
 @SCHEDULER
 @JSON
-def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | None, **options: Any) -> None:
+def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | str | None, **options: Any) -> None:
     """Hash every shard and decode every sample of the splits that are named; status 1 where anything is wrong."""
     with loading():
         from alexnet_prep.cluster import hired

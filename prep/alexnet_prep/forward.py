@@ -126,8 +126,9 @@ def archive_facts(path: Path) -> ArchiveFacts:
     address = address_of(path)
     if not isinstance(address, Path):
         with opened_forward(path) as remote:
-            size = remote.size or 0
-        return ArchiveFacts((public_address(str(address)), str(size)), size, is_streamed=True)
+            size = remote.stored_bytes or 0
+            state = (public_address(str(address)), str(size), remote.version)
+        return ArchiveFacts(state, size, is_streamed=True)
     try:
         found, is_compressed = path.stat(), begins_compressed(path)
     except OSError as error:

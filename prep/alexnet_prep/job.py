@@ -7,6 +7,7 @@ from typing import Protocol, Self, TypeVar
 
 from alexnet_pixels import Converted, PixelRecipe
 from alexnet_prep.archive import Sparse
+from alexnet_prep.outstore import OutputStore
 from alexnet_prep.reader import SourceReader
 
 NO_IMAGE = -1
@@ -21,6 +22,7 @@ class BuildSetup:
 
     A source image of over `max_member_bytes` is not read; `sparse` places those that an archive stores with holes,
     `image_column` those of parquet files. With `moments` every shard has its sums for the statistics beside its sidecar.
+    With a `store` shards are uploaded there and removed here.
     """
 
     containers: tuple[Path, ...]
@@ -31,6 +33,7 @@ class BuildSetup:
     sparse: Sparse = field(default_factory=dict)
     moments: bool = False
     image_column: str = ""
+    store: OutputStore | None = None
 
 
 @dataclass(kw_only=True)

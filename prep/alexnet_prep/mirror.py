@@ -1,75 +1,104 @@
-"""A source at an address: its small files copied, and for each archive that is there a file with its address."""
+"""A source at an address: its small files brought here whole, each of its archives as a file that says where it is."""
 
-import re
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_prep.errors import SourceError
-from alexnet_remote import RemoteFileMissingError, open_forward
+from alexnet_remote import Patience, RemoteFileMissingError, Stop, fetch_file, size_of
+from alexnet_shards.address import Address
 from alexnet_shards.editions import ADDRESS_SUFFIX, EDITIONS, FORMS, Edition
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import own_directory, write_atomic
 from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.shown import public_address
 
-MIRROR_NAME = "source"
-MAX_SMALL_BYTES = 64 << 20
-# What pathlib makes of an address: two slashes are one.
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*):/{1,2}([^/].*)")
+SOURCE_FOLDER = "source"
+SMALL_BYTES = 256 << 20  # of a devkit, a ground truth
+PATCH_BYTES = 4 << 30
+AT_ONCE = 8
+STORED_FORMS = tuple(form for form in FORMS if form != ADDRESS_SUFFIX)
 
 
-def mirrored(source: Path, out: Path, edition: str, split: str) -> Path:
-    """`source` where it is a folder of this machine; where it is an address a folder below `out` that stands for it.
+@dataclass(frozen=True)
+class _Wanted:
+    """A file that an edition is made of: its name, and how large it may be to be brought here (0: an archive)."""
 
-    Its archives (of `split`, or "all") are looked for under their official names, plain or compressed. Raises SourceError
-    where none is there or the store cannot be asked.
+    name: str
+    max_bytes: int
+
+
+def mirrored(source: Path | str, out: Path, edition: str, split: str) -> Path:
+    """The folder of a source; of an address one in the `.build` of `out` that stands for it.
+
+    A server need not list what it has: the official names are tried, of the archives of `split` (or "all"), compressed ones
+    too. Raises SourceError where there is no archive, and for what cannot be had.
     """
-    match = ADDRESS.fullmatch(str(source))
-    if match is None or source.exists():
+    if isinstance(source, Path):
         return source
-    address = f"{match[1]}://{match[2].rstrip('/')}"
-    folder = own_directory(own_directory(out / BUILD_DIRECTORY) / MIRROR_NAME)
-    wanted = [each for name, each in EDITIONS.items() if edition in ("auto", name)]
     try:
-        there = [each for each in wanted if _mirror(each, address, folder, split)]
+        return _brought(Address.parse(source.rstrip("/") + "/" if "?" not in source else source), out, (edition, split))
     except SourceError:
         raise
     except AlexnetError as error:
         raise SourceError(str(error)) from error
-    if not there:
-        names = " or ".join(each.train for each in wanted) or "official archives"
-        raise SourceError(f"{public_address(address)}: no ImageNet source there; expected {names} (or val, or test)")
+
+
+def _brought(place: Address, out: Path, asked: tuple[str, str]) -> Path:
+    edition, split = asked
+    wanted = [file for name, official in EDITIONS.items() if edition in ("auto", name) for file in _files(official, split)]
+    if not wanted:
+        raise SourceError(f"{public_address(place.folder)}: only the official archives are read from an address")
+    folder = own_directory(own_directory(out / BUILD_DIRECTORY) / SOURCE_FOLDER)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = [entry for entry in pool.map(lambda file: _look(place, file), wanted) if entry is not None]
+    if not any(not file.max_bytes for file, _, _ in found):
+        names = " or ".join(file.name for file in wanted if not file.max_bytes)
+        raise SourceError(
+            f"{public_address(place.folder)}: no ImageNet source there; expected {names}, or .gz or .zst of them"
+        )
+    brought = {_bring(place, folder, *entry) for entry in found}
+    for path in folder.iterdir():
+        if path.name not in brought:
+            path.unlink()
     return folder
 
 
-def _mirror(edition: Edition, address: str, folder: Path, split: str) -> bool:
-    """Mirror one year's files; whether an archive of images is there."""
-    names = {"train": (edition.train,), "val": (edition.val,), "test": edition.tests}
-    archives = [name for of, each in names.items() if split in ("all", of) for name in each]
-    found = [_mirror_archive(name, address, folder) for name in archives]
-    if any(found):
-        for name in filter(None, (edition.devkit, edition.test_truth)):
-            with suppress(RemoteFileMissingError), open_forward(f"{address}/{name}") as file:
-                _write(folder / name, file.read(MAX_SMALL_BYTES))
-        if edition.patch:
-            _mirror_archive(edition.patch, address, folder)
-    return any(found)
+def _files(edition: Edition, split: str) -> Iterator[_Wanted]:
+    for of, names in (("train", (edition.train,)), ("val", (edition.val,)), ("test", edition.tests)):
+        if split in ("all", of):
+            yield from (_Wanted(name, 0) for name in names)
+    for name, max_bytes in (
+        (edition.devkit, SMALL_BYTES),
+        (edition.patch, PATCH_BYTES),
+        (edition.test_truth, SMALL_BYTES),
+    ):
+        if name:
+            yield _Wanted(name, max_bytes)
 
 
-def _mirror_archive(name: str, address: str, folder: Path) -> bool:
-    path = folder / f"{name}{ADDRESS_SUFFIX}"
-    for form in FORMS:
-        place = f"{address}/{name}{form}"
-        with suppress(RemoteFileMissingError), open_forward(place):
-            _write(path, f"{place}\n".encode())
-            return True
-    path.unlink(missing_ok=True)
-    return False
+def _look(place: Address, file: _Wanted) -> tuple[_Wanted, str, int | None] | None:
+    """(file, its name there, its size) of the first form in which it is there."""
+    forms = STORED_FORMS if file.name.endswith(".tar") else ("",)
+    for form in forms:
+        name = file.name + form
+        try:
+            return file, name, size_of(replace(place, name=name).url, Patience(), Stop())
+        except RemoteFileMissingError:
+            continue
+    return None
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, unless it is there with that content: its time says whether the source is the same."""
-    with suppress(FileNotFoundError):
-        if path.read_bytes() == content:
-            return
-    write_atomic(path, content)
+def _bring(place: Address, folder: Path, file: _Wanted, name: str, size: int | None) -> str:
+    """Have a file of the source in `folder`; returns its name there."""
+    url = replace(place, name=name).url
+    if not file.max_bytes or (size or 0) > file.max_bytes:
+        path = folder / f"{file.name}{ADDRESS_SUFFIX}"
+        if not path.is_file() or path.read_text("utf-8") != url:  # its time says whether it is still the same
+            write_atomic(path, url.encode(), private=True)
+        return path.name
+    path = folder / name
+    if size is None or not path.is_file() or path.stat().st_size != size:
+        fetch_file(url, path, file.max_bytes)
+    return path.name

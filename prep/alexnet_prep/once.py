@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from alexnet_prep.archive import Tick, open_tar
 from alexnet_prep.blocks import NotedArchive, NotedStretch
-from alexnet_prep.build import ShardJob, Sidecar, sidecar_path
+from alexnet_prep.build import ShardJob, Sidecar, seems_there
 from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
 from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.forward import LocalFile, OpenArchive, opened_forward
@@ -117,7 +117,7 @@ class OncePass:
 
     def _look(self, engine: JobEngine, setup: BuildSetup, shards: Sequence[ShardJob]) -> list[Sidecar]:
         """The sidecars of all shards where none seems to be missing, else none."""
-        if not all((setup.out / job.name).is_file() and sidecar_path(setup, job.name).is_file() for job in shards):
+        if not all(seems_there(setup, job.name) for job in shards):
             return []
         jobs = [PartJob(number=job.number, shards=(job,)) for job in shards]
         return _in_order(self._run(engine, jobs, ("", sum(job.images for job in jobs), "images", "shards")))
@@ -201,7 +201,7 @@ def once_pass(
     if request.share is not None or request.finish:
         return None
     reading = choose_reading(
-        request.read, archives or (source.directory,), share_to_make(request.out, split), source.why_once
+        request.read, archives or (source.directory,), share_to_make(request.out, split, request.store), source.why_once
     )
     if not reading.is_once:
         progress.say(reading_line(split, reading, 0))

@@ -3,6 +3,7 @@
 What they are made of is imported when it is needed, so that help is printed at once.
 """
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,6 +48,24 @@ def source_fields(options: dict[str, Any]) -> Any:
         return Fields.parse(columns or "", place or "")
     except ValueError as error:
         raise click.UsageError(f"{'--columns' if 'COLUMN' in str(error) else '--label'} {error}") from error
+
+
+def output(options: dict[str, Any]) -> tuple[Path, Any]:
+    """(the local folder, the store or None) that --out and --work name, which it takes out; a usage error where another
+    option is for a folder alone."""
+    from alexnet_prep.outstore import OutputStore
+
+    out, work = options.pop("out"), options.pop("work")
+    if isinstance(out, Path):
+        if work is not None:
+            raise click.UsageError("--work is for an --out in a store")
+        return out, None
+    for name, instead in (("share", "--part"), ("finish", "--finish"), ("stats", "--stats")):
+        if options[name]:
+            more = "; alexnet-prep compute-stats --shards ADDRESS does it afterwards" if name == "stats" else ""
+            raise click.UsageError(f"{instead} is for an --out on this machine{more}")
+    store = OutputStore.at(out, work)
+    return store.work, store
 
 
 def label_place(text: str | None) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from alexnet_pixels import decoder_facts
 from alexnet_prep.archive import utf8_name
 from alexnet_prep.build import ShardJob, Sidecar, save_sidecar
+from alexnet_prep.elsewhere import local_source
 from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
 from alexnet_prep.job import BuildSetup
@@ -50,11 +51,13 @@ from alexnet_shards.manifest import (
     manifest_path,
     save_manifest,
 )
+from alexnet_shards.shown import public_address
 from alexnet_shards.sidefiles import write_info
 from alexnet_shards.stats import save_stats
 
 SOURCE_CACHE_NAME = "source.npz"
 STATS_NAME = "stats.npz"
+SHARDS_HELD = 32  # at most, of a run whose shards go to a store: one a worker
 INDEX_VERSION = 3  # of what the cache of an index holds
 
 
@@ -79,13 +82,20 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
     Every split is indexed, planned and given room before the first image is decoded. What is there already is verified
     and kept. Raises SourceError for a source that cannot be used, RunError for an output directory that cannot.
     """
-    request = replace(request, source=mirrored(request.source, request.out, request.edition, request.split))
-    source = find_source(request.source, request.edition, request.rules, request.fields)
-    splits = source.splits if request.split == "all" else (request.split,)
+    if request.store is not None:
+        with request.store.locked():
+            return _make_shards(request, progress)
+    return _make_shards(request, progress)
+
+
+def _make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str, Any]]:
+    directory = mirrored(request.source, request.out, request.edition, request.split)
+    source = find_source(directory, request.edition, request.rules, request.fields)
+    shown, splits = public_address(str(request.source)), source.splits if request.split == "all" else (request.split,)
     if request.split not in ("all", *source.splits):
-        raise SourceError(f"{request.source}: has no {request.split} split; found {', '.join(source.splits)}")
-    progress.say(f"{request.source}: edition {source.edition}, with {', '.join(source.splits)}")
-    if request.split == "all" and source.edition in OTHERS and (line := missing_splits(request.source, source.splits)):
+        raise SourceError(f"{shown}: has no {request.split} split; found {', '.join(source.splits)}")
+    progress.say(f"{shown}: edition {source.edition}, with {', '.join(source.splits)}")
+    if request.split == "all" and source.edition in OTHERS and (line := missing_splits(directory, source.splits)):
         progress.say(line)
     if request.checksum:
         files = {path.name: path for path in source.files() if path.is_file()}
@@ -94,6 +104,9 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
         for line in lines:
             progress.say(line)
     with locked_directory(request.out, request.share):
+        for split in splits:
+            if request.store is not None:
+                request.store.pull(split)
         begun = _begin(request, source, splits, progress)
         warning = check_space(request.out, sum(_needed_bytes(request, prepared) for prepared, _ in begun))
         if warning:
@@ -205,6 +218,8 @@ def _bind(request: ShardsRequest, prepared: _Prepared) -> BuildSetup:
     images, plan, out = prepared.images, prepared.plan, request.out
     manifest = None if has_plan(out, plan.split) else finished_split(out, plan.split)
     sidecars = bind_plan(out, plan.split, prepared.facts, bound_facts(manifest, prepared.facts) if manifest else None)
+    if request.store is not None:
+        request.store.put_plan(plan.split)
     if prepared.cache_key:
         save_split(_cache(request, plan.split), images, prepared.cache_key)
     setup = BuildSetup(
@@ -216,6 +231,7 @@ def _bind(request: ShardsRequest, prepared: _Prepared) -> BuildSetup:
         sparse=images.sparse,
         moments=request.stats and plan.split == "train",
         image_column=images.image_column,
+        store=request.store,
     )
     if manifest is not None:
         for sidecar in restored_sidecars(out, manifest, list(_jobs(images, plan))):
@@ -231,7 +247,12 @@ def _cache_key(request: ShardsRequest, source: Source) -> str:
     if not source.is_cached:
         return ""
     said = (request.label_order, source.choices(), request.rules.listed)
-    return repr((INDEX_VERSION, source.edition, str(request.source.resolve()), stamps(source), *said))
+    return repr((INDEX_VERSION, source.edition, _source_name(request), stamps(source), *said))
+
+
+def _source_name(request: ShardsRequest) -> str:
+    source = request.source
+    return public_address(source) if isinstance(source, str) else str(source.resolve())
 
 
 def _libraries() -> dict[str, str]:
@@ -242,6 +263,8 @@ def _needed_bytes(request: ShardsRequest, prepared: _Prepared) -> int:
     """About how many bytes the shards that are not there yet will have."""
     plan = prepared.plan
     missing = sum(not (request.out / plan.name(number)).is_file() for number in _numbers(request, plan))
+    if request.store is not None:  # shards do not stay here
+        missing = min(missing, SHARDS_HELD)
     listed = 2 if prepared.once is not None and not prepared.once.archives else 1  # the stretches are still to be made
     return listed * expected_bytes(prepared.images.locations["size"]) * missing // plan.num_shards
 
@@ -283,4 +306,6 @@ def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], 
     )
     save_manifest(manifest_path(request.out, images.split), manifest)
     write_info(request.out)
+    if request.store is not None:
+        request.store.put_set(images.split)
     return manifest

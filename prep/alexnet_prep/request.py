@@ -10,6 +10,7 @@ from alexnet_prep.classes import ClassRules
 from alexnet_prep.errors import RunError
 from alexnet_prep.fields import Fields
 from alexnet_prep.job import MAX_MEMBER_BYTES
+from alexnet_prep.outstore import OutputStore
 from alexnet_prep.share import Share
 from alexnet_shards.manifest import Manifest, load_manifest, manifest_path
 from alexnet_shards.pool import Workers
@@ -22,10 +23,11 @@ class ShardsRequest:
     """What `alexnet-prep shards` was asked for; `split` may be "all", `num_shards` and `label_order` None.
 
     `share` is the part to make of every split, None for the whole; `finish` joins parts that are made already. `read` is
-    IN_PLACE, ONCE or AUTO; with `stats` the training split's statistics are made as well.
+    IN_PLACE, ONCE or AUTO; with `stats` the training split's statistics are made as well. `source` may be an address; with
+    a `store` shards go there, and `out` is its work folder.
     """
 
-    source: Path
+    source: Path | str
     out: Path
     split: str
     edition: str
@@ -43,15 +45,17 @@ class ShardsRequest:
     finish: bool = False
     read: str = AUTO
     stats: bool = False
+    store: OutputStore | None = None
 
     def seen_from(self, workers: Workers) -> "ShardsRequest":
         """The same for `workers`; those of other machines, which stand in folders of their own, with absolute paths."""
         if isinstance(workers, int):
             return self
-        return replace(self, source=self.source.absolute(), out=self.out.absolute())
+        source = self.source.absolute() if isinstance(self.source, Path) else self.source
+        return replace(self, source=source, out=self.out.absolute())
 
 
-def repair_requests(out: Path, splits: Sequence[str], source: Path, workers: Workers) -> Iterator[ShardsRequest]:
+def repair_requests(out: Path, splits: Sequence[str], source: Path | str, workers: Workers) -> Iterator[ShardsRequest]:
     """The requests that made the splits in `out`, to be made again: what is whole is kept, the rest is rebuilt.
 
     Raises RunError for shards that alexnet-prep did not make.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.outstore import OutputStore
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, load_index
 from alexnet_shards.manifest import Manifest, index_path, load_manifest, manifest_path
@@ -23,11 +24,14 @@ def finished_split(out: Path, split: str) -> Manifest | None:
     return manifest if manifest.recipe else None
 
 
-def share_to_make(out: Path, split: str) -> float:
+def share_to_make(out: Path, split: str, store: OutputStore | None = None) -> float:
     """Which share of a split's shards is not there, by the manifest of the finished split; 1.0 where there is none."""
     manifest = finished_split(out, split)
     if manifest is None or not manifest.shards:
         return 1.0
+    if store is not None:
+        names = store.names(split)
+        return 1.0 - sum(fact.name in names for fact in manifest.shards) / len(manifest.shards)
     there = sum(
         (out / fact.name).is_file() and (out / fact.name).stat().st_size == fact.bytes for fact in manifest.shards
     )

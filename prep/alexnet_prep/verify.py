@@ -44,7 +44,7 @@ class VerifyReport:
         return {"shards": self.shards, "samples": self.samples, "bad": [vars(entry) for entry in self.bad]}
 
 
-def verify_or_repair(sets: NamedSets, source: Path | None, workers: Workers) -> VerifyReport:
+def verify_or_repair(sets: NamedSets, source: Path | str | None, workers: Workers) -> VerifyReport:
     """As `verify`, shown on stderr; where something is wrong and there is a `source`, it is made again, and verified."""
     from alexnet_prep.pipeline import make_shards, repair_requests
     from alexnet_prep.progress import RunProgress

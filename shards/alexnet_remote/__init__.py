@@ -6,9 +6,10 @@ with open_forward("https://host/archive.tar.gz") as file: ...  # file.read_at(of
 """
 
 from alexnet_remote.beside import STATS_BYTES
-from alexnet_remote.cacheconfig import CacheConfig
+from alexnet_remote.cacheconfig import CacheConfig, own_folder
 from alexnet_remote.forward import BackwardError, ForwardFile, open_forward
 from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.remotefile import fetch_file, glob_of, head_of, size_of
 from alexnet_remote.remotefolder import RemoteFolder, bring_sets, remote_folder
 from alexnet_remote.remoteset import (
     RemoteShards,
@@ -44,11 +45,16 @@ __all__ = [
     "StoreLockHeldError",
     "bring_sets",
     "check_writable",
+    "fetch_file",
     "file_beside",
+    "glob_of",
+    "head_of",
     "open_forward",
     "open_shards",
+    "own_folder",
     "remote_folder",
     "remove_file",
+    "size_of",
     "split_beside",
     "store_lock",
     "upload_file",

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from alexnet_remote.inflate import MAGIC_BYTES, compression_of, inflated
+from alexnet_remote.outcome import Head
 from alexnet_remote.pieces import RemotePieces, local_pieces
 from alexnet_remote.stop import Stop
 from alexnet_remote.tries import Patience
@@ -23,12 +24,13 @@ class BackwardError(AlexnetError):
 class ForwardFile:
     """Bytes of a file by place, in rising order; made by `open_forward`, use as a context manager.
 
-    `size` is the content's, None where it is compressed or its store does not tell; `compression` is "gzip", "zstd" or
-    "". Every read raises AlexnetError where the file cannot be had, is damaged, or ends early by what its store says.
+    `size` is the content's, None where it is compressed or its store does not tell; `stored_bytes` the file's, None where
+    that is not told; `version` changes with the file, "" where nobody tells; `compression` is "gzip", "zstd" or "". Every
+    read raises AlexnetError where the file cannot be had, is damaged, or ends early by what its store says.
     """
 
-    def __init__(self, where: str, begin: Callable[[int], Iterator[bytes]], size: Callable[[], int | None]) -> None:
-        """`begin(place)` gives the pieces of the stored file from a place on; `size()` is asked after the first of them."""
+    def __init__(self, where: str, begin: Callable[[int], Iterator[bytes]], known: Callable[[], Head]) -> None:
+        """`begin(place)` gives the pieces of the stored file from a place on; `known()` is asked after the first of them."""
         self._where, self._begin = where, begin
         self._stored = self._pieces = self._begin(0)
         self._kept: deque[tuple[int, bytes]] = deque()  # (where it begins, piece)
@@ -38,7 +40,8 @@ class ForwardFile:
             first.append(piece)
             start += piece[:MAGIC_BYTES]
         self.compression = compression_of(start)
-        self.size = None if self.compression else size()
+        head = known()
+        self.size, self.stored_bytes, self.version = None if self.compression else head.size, head.size, head.version
         self._pieces = chain(first, self._stored)
         if self.compression:
             self._pieces = inflated(self.compression, self._pieces, where)
@@ -117,18 +120,19 @@ def open_forward(address: str | Path, patience: Patience | None = None, stop: St
     text = str(address)
     if "://" not in text:
         path = Path(address)
-        return ForwardFile(text, lambda start: local_pieces(path, start), lambda: _local_size(path))
+        return ForwardFile(text, lambda start: local_pieces(path, start), lambda: _local_head(path))
     latest: list[RemotePieces] = []
 
     def begin(start: int) -> Iterator[bytes]:
         latest[:] = [RemotePieces(text, patience or Patience(), stop or Stop(), start)]
         return iter(latest[0])
 
-    return ForwardFile(public_address(text), begin, lambda: latest[0].size)
+    return ForwardFile(public_address(text), begin, lambda: latest[0].head)
 
 
-def _local_size(path: Path) -> int:
+def _local_head(path: Path) -> Head:
     try:
-        return path.stat().st_size
+        found = path.stat()
+        return Head(size=found.st_size, start=0, version=f"{found.st_mtime_ns} {found.st_size}")
     except OSError as error:
         raise file_error(path, error, "read") from error

@@ -46,9 +46,9 @@ class RemotePieces:
         self.requests, self.received_bytes = 0, 0
 
     @property
-    def size(self) -> int | None:
-        """Bytes of the whole file, None where the store does not tell; known from the first piece on."""
-        return None if self._head is None else self._head.size
+    def head(self) -> Head:
+        """What the first answer said of the file; of nothing before the first piece."""
+        return self._head or Head(size=None, start=0, version="")
 
     def __iter__(self) -> Iterator[bytes]:
         """The pieces; raises as alexnet_remote.tries says, and RemoteFileTroubleError for a file that has changed, or is

@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 from alexnet_remote.outcome import Head, LocalTroubleError, TooMuchError, TroubleError
 from alexnet_remote.stop import Stop
-from alexnet_remote.store import store_answer, store_glob, store_size
+from alexnet_remote.store import store_answer, store_glob, store_head, store_size
 from alexnet_remote.tries import Patience, Tries, patiently, pulled
 from alexnet_remote.web import web_answer, web_listing, web_size
 from alexnet_shards.address import WEB
 from alexnet_shards.errors import file_error
+from alexnet_shards.files import atomic_file
 
 
 class Sink:
@@ -120,6 +121,22 @@ def fetch(url: str, sink: Sink, patience: Patience, stop: Stop) -> None:
         sink.check()
 
     patiently(Tries(url=url, patience=patience, stop=stop), attempt, lambda: sink.size)
+
+
+def fetch_file(url: str, path: Path, max_bytes: int) -> None:
+    """Bring the file at `url` to `path`, whole or not at all; raises as alexnet_remote.tries says."""
+    with atomic_file(path, private=True) as file:
+        fetch(url, Sink(file, path, max_bytes), Patience(), Stop())
+        file.truncate()
+
+
+def head_of(url: str, patience: Patience, stop: Stop) -> Head:
+    """Size, version and checksums of a file in a store; raises as alexnet_remote.tries says."""
+
+    def head() -> Iterator[Head]:
+        yield store_head(url)
+
+    return patiently(Tries(url=url, patience=patience, stop=stop), lambda: next(pulled(head, url, patience, stop)))
 
 
 def size_of(url: str, patience: Patience, stop: Stop) -> int | None:

@@ -1,13 +1,17 @@
-"""A source at an address, by python's own web server: the same bytes as from the folder; one line for what is not there."""
+"""Sources at addresses: the same bytes of every output as from the folder, whatever breaks on the way; one line for what is
+not there."""
 
 import gzip
+import hashlib
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from alexnet_prep.errors import SourceError
 from alexnet_prep.mirror import mirrored
@@ -35,36 +39,93 @@ def address(small_source: Any) -> Iterator[str]:
 
 
 def test_what_is_at_an_address(address: str, tmp_path: Path, small_source: Any) -> None:
-    folder = mirrored(Path(address), tmp_path / "out", "auto", "all")
+    folder = mirrored(address, tmp_path / "out", "auto", "all")
     archives = {path.name: path.read_text().strip() for path in folder.glob("*.url")}
     names = [f"ILSVRC2010_images_{split}.tar" for split in ("train", "val", "test")]
     assert archives == {f"{name}.url": f"{address}/{name}{'.gz' if 'val' in name else ''}" for name in names}
     devkit = "ILSVRC2010_devkit-1.0.tar.gz"
     assert (folder / devkit).read_bytes() != b""
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert mirrored(Path(address), tmp_path / "out", "2010", "all") == folder
+    assert mirrored(address, tmp_path / "out", "2010", "all") == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
     assert mirrored(small_source.directory, tmp_path / "out", "auto", "all") == small_source.directory
 
 
 def test_nothing_there_is_one_line(address: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no ImageNet source there; expected ILSVRC2012_img_train.tar"):
-        mirrored(Path(f"{address}/"), tmp_path / "out", "2012", "all")
+        mirrored(f"{address}/", tmp_path / "out", "2012", "all")
 
 
-def test_shards_of_an_address(address: str, small_source: Any, tmp_path: Path, prep: Any) -> None:
-    words = ("--split", "val", "--num-shards", 2)
-    prep("shards", "--source", address, "--out", tmp_path / "web", *words)
-    prep("shards", "--source", small_source.directory, "--out", tmp_path / "disk", *words)
-    for path in (tmp_path / "disk").glob("val*"):
-        assert (tmp_path / "web" / path.name).read_bytes() == path.read_bytes()
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
 
 
-def test_shards_of_a_bucket(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
+def digests(out: Path) -> dict[str, str]:
+    """sha256 of every output by name."""
+    files = (path for path in out.iterdir() if path.is_file() and not path.name.startswith("."))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def made(small_source: Any, tmp_path: Path, prep: Any) -> Callable[..., dict[str, str]]:
+    """Make shards of a source; returns the digests of what is there then."""
+
+    def make(source: object, name: str, *words: object) -> dict[str, str]:
+        prep("shards", "--source", source, "--out", tmp_path / name, "--num-shards", 2, "--workers", 2, *words)
+        return digests(tmp_path / name)
+
+    return make
+
+
+def test_from_a_server_without_ranges(
+    small_source: Any, tmp_path: Path, plain_server: Callable[..., Any], made: Callable[..., dict[str, str]]
+) -> None:
+    proxy = plain_server(small_source.directory)
+    proxy.fail("GET /ILSVRC2010_images_*", "cut", 1)
+    here = made(small_source.directory, "here")
+    assert made(f"http://127.0.0.1:{proxy.port}/", "there") == here
+    before = proxy.count("GET /ILSVRC2010_images_train.tar")
+    assert made(f"http://127.0.0.1:{proxy.port}", "there") == here  # nothing is made twice
+    assert proxy.count("GET /ILSVRC2010_images_train.tar") <= 2 * before  # looked at, not read
+    assert {path.name for path in (tmp_path / "there" / ".build" / "source").iterdir()} == {
+        "ILSVRC2010_images_train.tar.url",
+        "ILSVRC2010_images_val.tar.url",
+        "ILSVRC2010_images_test.tar.url",
+        "ILSVRC2010_devkit-1.0.tar.gz",
+        "ILSVRC2010_test_ground_truth.txt",
+        *(["patch_images.tar"] if (small_source.directory / "patch_images.tar").exists() else []),
+    }
+
+
+def test_compressed_from_s3(small_source: Any, s3: Any, made: Callable[..., dict[str, str]]) -> None:
     for path in small_source.directory.iterdir():
-        s3.files.put_file(str(path), f"{s3.bucket}/set/{path.name}")
-    words = ("--split", "train", "--num-shards", 2)
-    prep("shards", "--source", f"{s3.url}/set", "--out", tmp_path / "bucket", *words)
-    prep("shards", "--source", small_source.directory, "--out", tmp_path / "disk", *words)
-    for path in (tmp_path / "disk").glob("train*"):
-        assert (tmp_path / "bucket" / path.name).read_bytes() == path.read_bytes()
+        content, name = path.read_bytes(), path.name
+        if name == "ILSVRC2010_images_train.tar":
+            content, name = zstandard.ZstdCompressor().compress(content), name + ".zst"
+        elif name.endswith(".tar"):
+            content, name = gzip.compress(content), name + ".gz"
+        s3.files.pipe_file(f"{s3.bucket}/in/{name}", content)
+    s3.proxy.fail("GET */in/ILSVRC2010_images_train*", "reset", 1)
+    s3.proxy.fail("GET */in/ILSVRC2010_images_train*", "503", 1)
+    assert made(f"{s3.url}/in", "there", "--read", "once") == made(small_source.directory, "here")
+
+
+def test_what_is_not_there(tmp_path: Path, plain_server: Callable[..., Any]) -> None:
+    (tmp_path / "empty").mkdir()
+    address = f"http://127.0.0.1:{plain_server(tmp_path / 'empty').port}"
+    with pytest.raises(SourceError, match=r"no ImageNet source there; expected ILSVRC2010_images_train\.tar or .*, or \.gz"):
+        mirrored(address, tmp_path / "out", "auto", "all")
+    with pytest.raises(SourceError, match="only the official archives are read from an address"):
+        mirrored(address, tmp_path / "out", "parquet", "all")
+    assert mirrored(tmp_path, tmp_path / "out", "auto", "all") == tmp_path
+
+
+def test_damaged_archives_are_one_line(small_source: Any, tmp_path: Path, prep: Any) -> None:
+    path = small_source.directory / "ILSVRC2010_images_train.tar"
+    packed = gzip.compress(path.read_bytes())
+    path.with_name(path.name + ".gz").write_bytes(packed[: len(packed) // 2])
+    path.unlink()
+    done = prep("shards", "--source", small_source.directory, "--out", tmp_path / "out", "--split", "train", status=1)
+    assert "the gzip data end early" in done.stderr.splitlines()[-1]
+    assert json.dumps(sorted(digests(tmp_path / "out"))) == "[]"
