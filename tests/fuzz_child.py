@@ -225,7 +225,8 @@ def fuzz_sidecar(directory: Path) -> Fuzz:
     from dataclasses import asdict
     from types import SimpleNamespace
 
-    from alexnet_prep.build import Sidecar, finished_shard
+    from alexnet_prep.build import finished_shard
+    from alexnet_prep.sidecar import Sidecar
 
     rows = base64.b64encode(bytes(24 * 3)).decode()
     facts = Sidecar(

@@ -2,14 +2,11 @@
 
 import base64
 import hashlib
-import json
-import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -22,17 +19,15 @@ from alexnet_prep.moments import MomentSums
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.samples import decode_jpeg
 from alexnet_prep.shardsums import has_sums, save_sums, sum_shard, sums_path
-from alexnet_shards.errors import FormatError
-from alexnet_shards.files import atomic_file, write_atomic
-from alexnet_shards.index import INDEX_DTYPE, NO_LABEL, IndexRows
+from alexnet_prep.sidecar import Sidecar, read_sidecar, save_sidecar, sidecar_json, sidecar_path, whole_shard
+from alexnet_shards.files import atomic_file
+from alexnet_shards.index import INDEX_DTYPE, NO_LABEL
 from alexnet_shards.manifest import JPEG_SUFFIX, LABEL_SUFFIX
-from alexnet_shards.parsing import Where, check_fields, field_types, load_json
 from alexnet_shards.tar import BLOCK, END_OF_TAR, member_bytes
 
 # Members are read in offset order within a window of this many, whose finished JPEGs wait in memory for their place in
 # the shard: at about 31 KiB each a worker holds at most some 130 MB, however many members a shard has.
 WINDOW_MEMBERS = 4096
-HASH_CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,32 +68,6 @@ class ShardJob:
     def run(self, setup: BuildSetup, reader: SourceReader, on_sign: OnSign) -> "tuple[Sidecar, Seconds]":
         """As `build_shard`."""
         return build_shard(self, setup, reader, on_sign)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sidecar:
-    """What became of a shard's members; written after the shard, it says that the shard is done.
-
-    Of `dropped` those in `given_up` were not judged by their content: the next start tries them again.
-    """
-
-    number: int
-    name: str
-    samples: int
-    bytes: int
-    sha256: str
-    rows: str
-    dropped: list[tuple[str, str]]
-    converted: dict[str, list[str]]
-    patched: list[str]
-    given_up: list[str] = field(default_factory=list)
-
-    def index_rows(self) -> IndexRows:
-        """(samples,) rows of INDEX_DTYPE."""
-        return np.frombuffer(base64.b64decode(self.rows), INDEX_DTYPE)
-
-
-SIDECAR_TYPES = field_types(Sidecar)
 
 
 class Sample(Protocol):
@@ -145,7 +114,7 @@ def write_shard(job: ShardJob, setup: BuildSetup, outcomes: Iterable[Outcome], s
     if sums is not None:
         save_sums(sums_path(setup, job.name), sums.moments(), sidecar.sha256)
     if setup.store is not None:
-        setup.store.keep(setup.sidecars.name, job.name, _sidecar_json(sidecar))
+        setup.store.keep(setup.sidecars.name, job.name, sidecar_json(sidecar))
     save_sidecar(setup, sidecar)
     seconds.stages["write"] += time.perf_counter() - started
     return sidecar
@@ -267,26 +236,6 @@ class _Writer:
         self._bytes += len(content)
 
 
-def sidecar_path(setup: BuildSetup, name: str) -> Path:
-    """Where the sidecar of the shard `name` lies."""
-    return setup.sidecars / f"{name}.json"
-
-
-def save_sidecar(setup: BuildSetup, sidecar: Sidecar) -> None:
-    """Write a sidecar, whole or not at all."""
-    write_atomic(sidecar_path(setup, sidecar.name), _sidecar_json(sidecar))
-
-
-def _sidecar_json(sidecar: Sidecar) -> bytes:
-    return json.dumps(asdict(sidecar), ensure_ascii=True).encode()
-
-
-def seems_there(setup: BuildSetup, name: str) -> bool:
-    """Whether a shard and its sidecar have been written; what is in them is not looked at."""
-    is_kept = setup.store is not None or (setup.out / name).is_file()
-    return is_kept and sidecar_path(setup, name).is_file()
-
-
 def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar | None:
     """The sidecar of a shard that is there and has its bytes; None where it has to be built, as it has for images that
     were given up for lost workers.
@@ -295,7 +244,7 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
     """
     file = sidecar_path(setup, job.name)
     if setup.store is not None:
-        sidecar = _read_sidecar(file)
+        sidecar = read_sidecar(file)
         on_sign(AT_OUTPUT, NO_IMAGE, 0)
         if sidecar is None or sidecar.given_up:
             return None
@@ -303,33 +252,3 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
         return sidecar if is_there else None
     sidecar = whole_shard(setup.out / job.name, file, lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
     return None if sidecar is None or sidecar.given_up else sidecar
-
-
-def _read_sidecar(file: Path) -> Sidecar | None:
-    """A sidecar; None where it is not there, or not as it was written."""
-    try:
-        where = Where(path=file, what="sidecar", remedy="the shard is built again")
-        content = check_fields(Sidecar, load_json(where), SIDECAR_TYPES)
-        content["dropped"] = [(str(key), str(reason)) for key, reason in content["dropped"]]
-        sidecar = Sidecar(**content)
-        return sidecar if len(sidecar.index_rows()) == sidecar.samples else None
-    except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError):
-        return None
-
-
-def whole_shard(shard: Path, sidecar_file: Path, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
-    """The sidecar of `shard`; None where one of the two is not there, or not as it was written."""
-    sidecar = _read_sidecar(sidecar_file)
-    if sidecar is None:
-        return None
-    try:
-        with shard.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != sidecar.bytes:
-                return None
-            digest = hashlib.sha256()
-            while chunk := file.read(HASH_CHUNK_BYTES):
-                digest.update(chunk)
-                on_chunk()
-    except FileNotFoundError:
-        return None
-    return sidecar if digest.hexdigest() == sidecar.sha256 else None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from alexnet_prep.archive import Tick, open_tar
 from alexnet_prep.blocks import NotedArchive, NotedStretch
-from alexnet_prep.build import ShardJob, Sidecar, seems_there
+from alexnet_prep.build import ShardJob
 from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
 from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.forward import LocalFile, OpenArchive, opened_forward
@@ -23,6 +23,7 @@ from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
 from alexnet_prep.restore import share_to_make
 from alexnet_prep.rundir import check_space, refuse_early
+from alexnet_prep.sidecar import Sidecar, seems_there
 from alexnet_prep.source import ArchivedSource, Source
 from alexnet_prep.split import SplitSource
 from alexnet_prep.spool import Spool

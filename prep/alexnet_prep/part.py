@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from alexnet_prep.build import Outcome, ShardJob, Sidecar, write_shard
+from alexnet_prep.build import Outcome, ShardJob, write_shard
 from alexnet_prep.forward import LocalFile, read_fully
 from alexnet_prep.grouping import Pictures
 from alexnet_prep.job import AT_OUTPUT, NO_IMAGE, BuildSetup, OnSign, Seconds
 from alexnet_prep.reader import SourceReader
+from alexnet_prep.sidecar import Sidecar
 from alexnet_prep.stretch import grouped_path, stretch_name
 
 # What a worker holds of a part's pictures; a part is one shard at least.

@@ -12,7 +12,7 @@ import numpy as np
 
 from alexnet_pixels import decoder_facts
 from alexnet_prep.archive import utf8_name
-from alexnet_prep.build import ShardJob, Sidecar, save_sidecar
+from alexnet_prep.build import ShardJob
 from alexnet_prep.elsewhere import local_source
 from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
@@ -37,6 +37,7 @@ from alexnet_prep.rundir import (
 )
 from alexnet_prep.shardsums import remove_sums, split_stats
 from alexnet_prep.share import collect_shards, share_facts
+from alexnet_prep.sidecar import Sidecar, save_sidecar
 from alexnet_prep.source import OTHERS, ArchivedSource, Source, find_source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_prep.splitfiles import missing_splits

@@ -7,9 +7,9 @@ from typing import Any
 
 from alexnet_command.tables import table_lines
 from alexnet_command.units import size_text
-from alexnet_prep.build import Sidecar
 from alexnet_prep.errors import RunError
 from alexnet_prep.official import known_differences
+from alexnet_prep.sidecar import Sidecar
 from alexnet_prep.split import CountDifference, SplitSource
 from alexnet_prep.verify import VerifyReport
 from alexnet_shards import FormatError, Stats

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.build import ShardJob
 from alexnet_prep.outstore import OutputStore
+from alexnet_prep.sidecar import Sidecar
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, load_index
 from alexnet_shards.manifest import Manifest, index_path, load_manifest, manifest_path

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_prep.build import ShardJob, Sidecar, sidecar_path, whole_shard
+from alexnet_prep.build import ShardJob
 from alexnet_prep.errors import RunError
 from alexnet_prep.job import BuildSetup
 from alexnet_prep.progress import RunProgress
+from alexnet_prep.sidecar import Sidecar, sidecar_path, whole_shard
 from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.pool import Workers, worker_pool
 

@@ -13,10 +13,11 @@ import pytest
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.build import ShardJob
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError
 from alexnet_prep.job import BuildSetup, Job, Result, Seconds
+from alexnet_prep.sidecar import Sidecar
 
 # A worker whose decoder does what the bytes of an image say; everything else is the real one.
 POISON = """

@@ -8,9 +8,10 @@ import numpy as np
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.build import ShardJob
 from alexnet_prep.job import BuildSetup, Job
 from alexnet_prep.reader import SourceReader
+from alexnet_prep.sidecar import Sidecar
 
 
 def test_a_job_survives_a_pipe_and_is_found_done(tmp_path: Path, photo_bytes: Any) -> None:

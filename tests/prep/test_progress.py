@@ -5,9 +5,10 @@ import pytest
 
 from alexnet_command.progress import Progress
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.build import ShardJob
 from alexnet_prep.job import Seconds
 from alexnet_prep.progress import RunProgress
+from alexnet_prep.sidecar import Sidecar
 
 JOB = ShardJob(
     number=0,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from alexnet_prep.build import Sidecar
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.report import manifest_reports, report_lines, report_table, split_report
+from alexnet_prep.sidecar import Sidecar
 from alexnet_shards.editions import EDITIONS
 from alexnet_shards.errors import FormatError
 from alexnet_shards.manifest import Manifest

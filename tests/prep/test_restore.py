@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from alexnet_prep.build import Sidecar
 from alexnet_prep.restore import finished_split
+from alexnet_prep.sidecar import Sidecar
 from alexnet_shards.manifest import load_manifest
 
 

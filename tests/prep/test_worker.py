@@ -10,8 +10,9 @@ import pytest
 
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
-from alexnet_prep.build import ShardJob, Sidecar
+from alexnet_prep.build import ShardJob
 from alexnet_prep.job import AT_IMAGE, READING, BuildSetup
+from alexnet_prep.sidecar import Sidecar
 from alexnet_prep.worker import worker_main
 
 
