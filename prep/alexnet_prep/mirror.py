@@ -47,7 +47,9 @@ def mirrored(source: Path | str, out: Path, edition: str, split: str) -> Path:
 
 def _brought(place: Address, out: Path, asked: tuple[str, str]) -> Path:
     edition, split = asked
-    wanted = [file for name, official in EDITIONS.items() if edition in ("auto", name) for file in _files(official, split)]
+    wanted = [
+        file for name, official in EDITIONS.items() if edition in ("auto", name) for file in _files(official, split)
+    ]
     if not wanted:
         raise SourceError(f"{public_address(place.folder)}: only the official archives are read from an address")
     folder = own_directory(own_directory(out / BUILD_DIRECTORY) / SOURCE_FOLDER)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 from alexnet_pixels import decoder_facts
 from alexnet_prep.archive import utf8_name
 from alexnet_prep.build import ShardJob
-from alexnet_prep.elsewhere import local_source
 from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
 from alexnet_prep.job import BuildSetup

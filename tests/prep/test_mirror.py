@@ -114,7 +114,9 @@ def test_compressed_from_s3(small_source: Any, s3: Any, made: Callable[..., dict
 def test_what_is_not_there(tmp_path: Path, plain_server: Callable[..., Any]) -> None:
     (tmp_path / "empty").mkdir()
     address = f"http://127.0.0.1:{plain_server(tmp_path / 'empty').port}"
-    with pytest.raises(SourceError, match=r"no ImageNet source there; expected ILSVRC2010_images_train\.tar or .*, or \.gz"):
+    with pytest.raises(
+        SourceError, match=r"no ImageNet source there; expected ILSVRC2010_images_train\.tar or .*, or \.gz"
+    ):
         mirrored(address, tmp_path / "out", "auto", "all")
     with pytest.raises(SourceError, match="only the official archives are read from an address"):
         mirrored(address, tmp_path / "out", "parquet", "all")
