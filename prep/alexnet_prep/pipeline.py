@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
     and kept. Raises SourceError for a source that cannot be used, RunError for an output directory that cannot.
     """
     if request.store is not None:
-        with request.store.locked():
-            return _make_shards(request, progress)
+        with request.store.locked() as lock:
+            return _make_shards(replace(request, check_lock=lock.check), progress)
     return _make_shards(request, progress)
 
 
@@ -307,5 +307,6 @@ def _save(request: ShardsRequest, prepared: _Prepared, sidecars: list[Sidecar], 
     save_manifest(manifest_path(request.out, images.split), manifest)
     write_info(request.out)
     if request.store is not None:
+        request.check_lock()
         request.store.put_set(images.split)
     return manifest

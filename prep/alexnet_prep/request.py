@@ -1,6 +1,6 @@
 """What `alexnet-prep shards` was asked for, and what a repair asks for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class ShardsRequest:
 
     `share` is the part to make of every split, None for the whole; `finish` joins parts that are made already. `read` is
     IN_PLACE, ONCE or AUTO; with `stats` the training split's statistics are made as well. `source` may be an address; with
-    a `store` shards go there, and `out` is its work folder.
+    a `store` shards go there, and `out` is its work folder; `check_lock` raises once another process has the store's lock.
     """
 
     source: Path | str
@@ -46,6 +46,7 @@ class ShardsRequest:
     read: str = AUTO
     stats: bool = False
     store: OutputStore | None = None
+    check_lock: Callable[[], None] = lambda: None
 
     def seen_from(self, workers: Workers) -> "ShardsRequest":
         """The same for `workers`; those of other machines, which stand in folders of their own, with absolute paths."""

@@ -1,7 +1,6 @@
 """Remote shards from a server that speaks S3's protocol, on localhost: the same batches as from local disk."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -34,43 +33,23 @@ def directory(tmp_path_factory: pytest.TempPathFactory, make_shards: Callable[..
 
 
 @pytest.fixture(scope="module")
-def bucket(directory: Path) -> Iterator[s3fs.S3FileSystem]:
+def bucket(directory: Path, s3_port: int) -> Iterator[s3fs.S3FileSystem]:
     """The shards in the bucket "data" of an S3 server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     settings = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
     }
-    program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        try:
-            wait_for(port)
-            s3fs.S3FileSystem.clear_instance_cache()
-            files = s3fs.S3FileSystem()
-            files.mkdir("data")
-            for path in directory.iterdir():
-                files.put_file(str(path), f"data/set/{path.name}")
-            yield files
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(port)
+        s3fs.S3FileSystem.clear_instance_cache()
+        files = s3fs.S3FileSystem()
+        files.mkdir("data")
+        for path in directory.iterdir():
+            files.put_file(str(path), f"data/set/{path.name}")
+        yield files
 
 
 @pytest.fixture
