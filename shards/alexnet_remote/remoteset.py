@@ -92,8 +92,13 @@ def addresses_of(patterns: Sequence[str], config: CacheConfig, split: str | None
 
 
 def is_folder(pattern: str) -> bool:
-    """Whether a remote pattern is a folder's address."""
+    """Whether a remote pattern is a folder's address; of what has a query, only with a slash before it.
+
+    `train-00?.tar` on a web server is a glob that cannot be, not the folder `train-00`.
+    """
     address = Address.parse(pattern)
+    if address.query and address.name:
+        return False
     return ".tar" not in address.name and not _is_glob(address) and RANGE.search(address.name) is None
 
 
