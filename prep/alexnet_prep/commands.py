@@ -77,7 +77,9 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @click.option("--out", metavar="DIR", default="shards", type=place, help="Folder for the shards, or s3:// or gs://.")
 @click.option("--work", metavar="DIR", type=PATH, help="Local folder for what an --out in a store needs meanwhile.")
 @SPLIT
-@click.option("--edition", type=click.Choice(EDITIONS), default="auto", help="Which source to expect.")
+@click.option(
+    "--edition", metavar="KIND", type=click.Choice(EDITIONS), default="auto", help=f"Source: {', '.join(EDITIONS)}."
+)
 @click.option(
     "--num-shards",
     metavar="N",

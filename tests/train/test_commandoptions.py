@@ -15,7 +15,7 @@ def test_what_is_offered_exists() -> None:
     assert set(commandoptions.FORMATS) == set(FORMATS)
     assert set(commandoptions.SOURCES) == set(SOURCES)
     assert set(commandoptions.ORDERS) == set(ORDERS)
-    assert set(commandoptions.TRACKERS) == set(TRACKERS)
+    assert {*commandoptions.TRACKERS, "page"} == set(TRACKERS)  # a page is kept unasked
 
 
 def test_no_torch() -> None:

@@ -19,6 +19,8 @@ RUN_FILES = (
     "tensorboard/events.out.tfevents.*",
     "steps.csv",
     "epochs.csv",
+    "report.html",
+    "looks/epoch-*.npz",
     "wandb-id.txt",
     "wandb",
 )

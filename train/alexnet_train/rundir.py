@@ -24,6 +24,7 @@ from alexnet_train.metrics import read_metrics
 
 LOCK_NAME, CHECKPOINTS_NAME, BEST_NAME = ".lock", "checkpoints", "best.pt"
 RECIPE_NAME, METRICS_NAME = "recipe.toml", "metrics.jsonl"
+WRITTEN = ("step-*.pt", BEST_NAME, METRICS_NAME, RECIPE_NAME, "bad-batch-*.pt", "report.html", "epoch-*.npz")
 MAX_NOTE_BYTES = 1 << 16
 POLL_SECONDS = 0.1
 # How long the workers of a launcher that was killed may take to notice and leave, and what two starts by hand wait.
@@ -132,8 +133,8 @@ class RunDirectory:
             path = checkpoint_path(self.checkpoints, decision.found.content["step"])
             if not path.exists():  # best.pt was gone on from: it gets the name of its step again
                 point_to(decision.found.path, path)
-        for folder in (self.path, self.checkpoints):
-            for pattern in ("step-*.pt", BEST_NAME, METRICS_NAME, RECIPE_NAME, "bad-batch-*.pt"):
+        for folder in (self.path, self.checkpoints, self.path / "looks"):
+            for pattern in WRITTEN:
                 for path in folder.glob(f"{pattern}*{TEMPORARY_SUFFIX}"):
                     path.unlink(missing_ok=True)
 
