@@ -244,7 +244,8 @@ def fuzz_sidecar(directory: Path) -> Fuzz:
 
     def read(path: Path) -> object:
         path.rename(directory / "train-000.tar.json")
-        job, setup = SimpleNamespace(name="train-000.tar"), SimpleNamespace(out=directory, sidecars=directory)
+        job = SimpleNamespace(name="train-000.tar")
+        setup = SimpleNamespace(out=directory, sidecars=directory, store=None)
         found = finished_shard(job, setup, lambda *_: None)  # type: ignore[arg-type]
         if found is None:
             raise AlexnetError("the shard is built again")
