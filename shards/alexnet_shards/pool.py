@@ -3,6 +3,7 @@
 They are processes of this machine, or whoever else has a pool; who gives the jobs does not know which.
 """
 
+import errno
 import logging
 import pickle
 import traceback
@@ -72,7 +73,8 @@ def start_many(workers: int, start: Callable[[], Child], where: str) -> list[Chi
     except OSError as error:
         if not children:
             raise WorkerError(f"{where}: {file_error('a worker process', error, 'started')}") from error
-        reason = error.strerror or str(error)
+        if error.errno not in (errno.EMFILE, errno.ENFILE):  # those are the reason foreseen, met at a start
+            reason = error.strerror or str(error)
     except BaseException:
         for child in children:
             child.close()

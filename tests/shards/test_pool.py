@@ -159,7 +159,7 @@ def test_fewer_workers_where_files_are_few(caplog: pytest.LogCaptureFixture) -> 
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("shards: ")
     assert 1 <= int(line.split()[1]) < 32
-    assert "workers instead of 64 (too many open files" in line.lower()  # counted beforehand, or met at a start
+    assert line.endswith("workers instead of 64 (too many open files; raise ulimit -n)")
 
 
 def test_fewer_workers_where_the_system_gives_no_more(caplog: pytest.LogCaptureFixture) -> None:
