@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -39,6 +40,12 @@ from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import Stats, save_stats
 
 NUM_CLASSES = 7
+
+
+def pytest_configure() -> None:
+    """A shell has SIGINT ignored by what it runs in the background; what the tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

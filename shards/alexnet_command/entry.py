@@ -19,7 +19,7 @@ def run_command(load: "Callable[[], click.Command]") -> NoReturn:
 
     ready_streams()
     status = finish(load(), None)
-    SIGNALS.loading = True  # all is said and done: a signal has nothing left to unwind
+    SIGNALS.status = status  # all is said and done: a signal has nothing left to unwind
     if status > 128:  # a thread that still waits for a disk or a network must not hold up who asked us to leave
         _flush()
         os._exit(status)

@@ -1,5 +1,6 @@
 """Signals from the first moment on: while a command loads they end it at once, while it works they unwind it."""
 
+import atexit
 import os
 import signal
 import sys
@@ -26,21 +27,27 @@ class Signals:
     """What SIGINT and SIGTERM do in this process; one for all, as the signals are.
 
     `loading`: nothing is begun or open yet, so that they end the process on the spot. An exception would do that less
-    surely: it can be swallowed in the middle of an import.
+    surely: it can be swallowed in the middle of an import. `status`: of a command that has said its last word, which they
+    change no more.
     """
 
     def __init__(self) -> None:
         self.loading = True
+        self.status: int | None = None
 
     def arm(self) -> None:
         """Take SIGINT and SIGTERM; SIGUSR1, by which a run is asked to save, means nothing before there is a run."""
+        # Ignored, not handled: workers inherit that, and a signal to the whole job does not kill them. It comes first:
+        # who sees the handlers of the others may send it.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         for number in LEAVE:
             signal.signal(number, self._on_leave)
-        # Ignored, not handled: workers inherit that, and a signal to the whole job does not kill them.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         sys.unraisablehook = self._on_unraisable
+        atexit.register(_ignore_leave)  # the first to be registered is called last
 
     def _on_leave(self, number: int, _frame: FrameType | None) -> None:
+        if self.status is not None:
+            os._exit(self.status)
         if self.loading:
             os.write(2, f"error: {INTERRUPTED}\n".encode())
             os._exit(128 + number)
@@ -76,6 +83,12 @@ def working() -> Iterator[None]:
         yield
     finally:
         SIGNALS.loading = before
+
+
+def _ignore_leave() -> None:
+    """What is left of the process is the interpreter's, which puts the default back in place of our handlers: death."""
+    for number in LEAVE:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _send_again(number: int) -> None:

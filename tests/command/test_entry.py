@@ -117,6 +117,35 @@ time.sleep(60)
     assert time.monotonic() - started < 30
 
 
+# While Python calls what waits for the end, and while it takes its modules apart, when its signal handlers are gone.
+ENDS = {
+    "at exit": "atexit.register(send)",
+    "later": "Thing = type('Thing', (), {'__del__': lambda self: send()})\nsys.modules['thing'] = Thing()",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ENDS)
+def test_a_signal_after_the_last_word_changes_nothing(number: signal.Signals, moment: str, tool: Tool) -> None:
+    for ending, status, line in (
+        ("say('done')", 0, "done"),
+        ("raise OSError(5, 'Input/output error')", 1, "error: Input/output error; check the disk"),
+    ):
+        done = tool(f"""
+import atexit, os, sys, time
+def send(os=os, time=time):
+    os.write(2, b'sent\\n')
+    os.kill(os.getpid(), {number:d})
+    time.sleep(0.1)
+{ENDS[moment]}
+{ending}
+""")
+        assert done.returncode == status
+        first, last = done.stderr.splitlines()
+        assert first.startswith(line)
+        assert last == "sent"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_at_any_moment_of_the_imports(number: signal.Signals, script: Callable[[str], Path]) -> None:
     path = script(

@@ -29,9 +29,9 @@ print("streaming", flush=True)
 {then}
 """
 ENDINGS = {
-    "SIGKILL": "time.sleep(120)",
-    "SIGTERM": "time.sleep(120)",
-    "SIGINT": "time.sleep(120)",
+    "SIGKILL": "time.sleep(600)",
+    "SIGTERM": "time.sleep(600)",
+    "SIGINT": "time.sleep(600)",
     "exit": "sys.exit(0)",
     "exception": "1 / 0",
     "forked": "import os; os.fork() or time.sleep(8); time.sleep(120)",
@@ -150,7 +150,7 @@ def test_whatever_ends_the_parent_nothing_is_left(pattern: str, ending: str) -> 
                 trainer.send_signal(getattr(signal, ending))
             elif ending == "forked":
                 trainer.kill()
-            trainer.wait(30)
+            trainer.wait(120)
             assert all(gone(pid) for pid in loaders)
             assert all(not gone(pid, 0.05) for pid in forks)
         finally:
