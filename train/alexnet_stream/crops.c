@@ -21,6 +21,10 @@
 
 enum { WHOLE_PX = 256, ROWS = 8 };
 
+/* Rows that are read back at once must not begin at multiples of 32 bytes: libjpeg-turbo's colour conversion then stores
+ * past the caches, and to fetch a crop's rows from memory takes a tenth of the whole time, more where others use it. */
+enum { OFF_BYTES = 16, ALIGNED_BYTES = 64 };
+
 struct failure {
     struct jpeg_error_mgr base;
     jmp_buf back;
@@ -36,7 +40,7 @@ static void give_up_on_warning(j_common_ptr info, int level) {
 static int decode_crop(const unsigned char *jpeg, unsigned long size, int top, int left, int px, unsigned char *out) {
     struct jpeg_decompress_struct info;
     struct failure failure;
-    unsigned char buffer[ROWS][WHOLE_PX * 3];
+    _Alignas(ALIGNED_BYTES) unsigned char buffer[ROWS][WHOLE_PX * 3 + ALIGNED_BYTES];
     JSAMPROW rows[ROWS];
     memset(&info, 0, sizeof info); /* so that it may be destroyed before it is created, which may fail */
     info.err = jpeg_std_error(&failure.base);
@@ -55,12 +59,12 @@ static int decode_crop(const unsigned char *jpeg, unsigned long size, int top, i
     if (top > 0) jpeg_skip_scanlines(&info, (JDIMENSION)top);
     for (int done = 0; done < px;) {
         for (int row = 0; row < ROWS; row++)
-            rows[row] = px == WHOLE_PX ? out + (size_t)(done + row) * WHOLE_PX * 3 : buffer[row];
+            rows[row] = px == WHOLE_PX ? out + (size_t)(done + row) * WHOLE_PX * 3 : buffer[row] + OFF_BYTES;
         int wanted = px - done < ROWS ? px - done : ROWS;
         int got = (int)jpeg_read_scanlines(&info, rows, (JDIMENSION)wanted);
         if (px != WHOLE_PX)
             for (int row = 0; row < got; row++)
-                memcpy(out + (size_t)(done + row) * px * 3, buffer[row] + left * 3, (size_t)px * 3);
+                memcpy(out + (size_t)(done + row) * px * 3, buffer[row] + OFF_BYTES + left * 3, (size_t)px * 3);
         done += got;
     }
     if (px == WHOLE_PX) jpeg_finish_decompress(&info); /* a whole image must end soundly too */
