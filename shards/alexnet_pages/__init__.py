@@ -5,7 +5,7 @@ write_page(Path("report.html"), page)
 """
 
 from alexnet_pages.blocks import Block, Chart, Gallery, Page, Pairs, Picture, Section, Table, Text
-from alexnet_pages.page import can_draw, write_page
+from alexnet_pages.page import can_draw, check_page, write_page
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Text",
     "can_draw",
     "charts",
+    "check_page",
     "pictures",
     "write_page",
 ]

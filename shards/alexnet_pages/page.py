@@ -1,14 +1,15 @@
 """A page as one HTML file: template, style, the charts' library and all data in it, so that it asks no other host."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 from alexnet_pages.blocks import Block, Chart, Page
 from alexnet_pages.library import chart_library
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FileError
 from alexnet_shards.extras import MissingLibraryError, require
-from alexnet_shards.files import write_atomic
+from alexnet_shards.files import output_path, write_atomic
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 MAX_PAGE_BYTES = 6_000_000
@@ -25,6 +26,20 @@ def can_draw() -> bool:
     except MissingLibraryError:
         return False
     return True
+
+
+def check_page(path: Path) -> Path:
+    """`path`, where a page can be drawn and written there; for who must know before hours of work.
+
+    Raises MissingLibraryError without the extra `report`, FileError where it is no .html or cannot be written.
+    """
+    _require_libraries()
+    if path.suffix != ".html":
+        raise FileError(f"{path}: a page's name ends in .html; name another, or put the option behind the other words")
+    output_path(path)
+    if not os.access(path.parent, os.W_OK):
+        raise FileError(f"{path}: cannot be written (no such folder, or read-only); name another with --html FILE")
+    return path
 
 
 def render_page(page: Page, made_at: str) -> str:

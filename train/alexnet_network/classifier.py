@@ -25,9 +25,14 @@ class Classifier:
 
         Logarithms keep classes apart whose probabilities are no numbers above 0 any more.
         """
+        return log_mean(self.view_log_probabilities(images_nhwc, views))
+
+    @torch.no_grad()
+    def view_log_probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
+        """(B, 256, 256, 3) uint8 -> (views, B, classes) float64: log of the softmax of each view (input.view_inputs)."""
         self.model.eval()
         inputs = view_inputs(images_nhwc, views, self.stats, self.input)
-        return log_mean(torch.stack([self.model(x).double().log_softmax(1) for x in inputs]))
+        return torch.stack([self.model(x).double().log_softmax(1) for x in inputs])
 
     def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
         """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the names that options offer: known without torch, so that help comes at once."""
+"""What several commands share: options, the names that options offer, how results are shown; all without torch."""
 
 import os
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from alexnet_command.options import PATH, Group
+from alexnet_command.printing import show, show_json
 
 # Names that options offer; their homes (recipe, export, importer) import torch.
 DEFAULT_RECIPE = "released"
@@ -40,10 +41,28 @@ TRACK = click.option(
 )
 TENSORBOARD = click.option("--tensorboard", is_flag=True, help="The same as --track tensorboard.")
 
+HTML = click.option(
+    "--html",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Also write a page of pictures (extra report).  [FILE: evaluation.html in the run, or predictions.html here]",
+)
+
 
 def chosen_trackers(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The names that --track and --tensorboard say, each once."""
     return tuple(dict.fromkeys([*options["trackers"], *(["tensorboard"] if options["tensorboard"] else [])]))
+
+
+def show_result(options: Mapping[str, Any], content: Any) -> None:
+    """A command's result to stdout: as JSON, or as lines."""
+    from alexnet_train.report import result_lines
+
+    if options["as_json"]:
+        show_json(content)
+    else:
+        show(result_lines(content))
 
 
 class TrainGroup(Group):

@@ -1,7 +1,7 @@
 """Top-1 and top-5 errors: every image once, softmax probabilities averaged over views and networks (paper section 6)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream import Stop, Stream, StreamConfig
+from alexnet_train.answers import AnswerSheet
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.classlist import list_sha256, order_of
 from alexnet_train.distributed import World
@@ -26,8 +27,8 @@ class EvalConfig:
     """How to evaluate: 1 or 10 views, images at once over all processes, and the processes that share the work.
 
     Up to `quarantine` bad samples are left out of the errors and counted; one more, and the evaluation fails.
-    `threads` decode, 0 a share of the cores. `stop` ends its waits. `confusions` says whether the result has them, in the
-    first process.
+    `threads` decode, 0 a share of the cores. `stop` ends its waits. `confusions` and `answers` say whether the result has
+    them, in the first process.
     """
 
     views: int
@@ -37,6 +38,7 @@ class EvalConfig:
     threads: int = 0
     stop: Stop | None = None
     confusions: bool = False
+    answers: bool = False
 
 
 def load_classifier(path: Path, device: torch.device) -> Classifier:
@@ -84,13 +86,18 @@ def evaluate(
         threads=config.threads,
     )
     counts = _Counts(world, confusions=config.confusions)
+    answers = AnswerSheet(world) if config.answers else None
+    kept = _all_views if config.answers else _mean_of_views
     with Stream(shards, how, config.stop) as stream:
         for batch in stream.epoch(world.device):
-            scores = [one.log_probabilities(batch.images_nhwc, config.views) for one in classifiers]
-            in_order = [_in_order(found, order) for found, order in zip(scores, orders, strict=True)]
-            counts.add(log_mean(torch.stack(in_order)), batch.labels, batch.valid)
+            by_view = (one.view_log_probabilities(batch.images_nhwc, config.views) for one in classifiers)
+            in_order = [_in_order(found, order) for found, order in zip(map(kept, by_view), orders, strict=True)]
+            scores = log_mean(torch.stack([log_mean(found) for found in in_order]))
+            counts.add(scores, batch.labels, batch.valid)
+            if answers is not None:
+                answers.add(batch, scores, log_mean(torch.stack(in_order)))
             on_images(int(batch.valid.sum()))
-    return counts.result(shards, config)
+    return replace(counts.result(shards, config), answers=answers.result() if answers is not None else None)
 
 
 class _Counts:
@@ -159,11 +166,20 @@ def output_orders(classifiers: Sequence[Classifier], shards: ShardSet) -> list[l
     return orders
 
 
+def _all_views(scores: Tensor) -> Tensor:
+    return scores
+
+
+def _mean_of_views(scores: Tensor) -> Tensor:
+    """(views, B, classes) -> (1, B, classes): the views of several networks would take their memory all at once."""
+    return log_mean(scores)[None]
+
+
 def _in_order(scores: Tensor, order: list[int] | None) -> Tensor:
-    """`scores` (B, outputs) by the shards' order of classes; outputs beyond the class list stay behind it."""
+    """`scores` (views, B, outputs) by the shards' order of classes; outputs beyond the class list stay behind it."""
     if order is None:
         return scores
-    return scores[:, [*order, *range(len(order), scores.shape[1])]]
+    return scores[..., [*order, *range(len(order), scores.shape[-1])]]
 
 
 def identity(checkpoints: Sequence[Path], patterns: Sequence[str], shards: ShardSet) -> dict[str, Any]:

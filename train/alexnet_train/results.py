@@ -5,7 +5,7 @@ Classes stand by score, the highest first, and equal scores by class number: the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from alexnet_shards.manifest import ClassFact
+
+if TYPE_CHECKING:
+    from alexnet_train.answers import Answers
 
 TOP = 5
 
@@ -39,7 +42,8 @@ class EvalResult:
 
     `top5_wrong` is None for networks of five classes or fewer, whose labels are always among five. `loss` is the mean of
     -log of the label's probability. `confusions` (pairs, 3) int64 are (label, class that the network says, images) of
-    every such pair that there is, ascending: many classes take no more memory than their images.
+    every such pair that there is, ascending: many classes take no more memory than their images. `answers` are there where
+    they were asked for (answers.py).
     """
 
     images: int
@@ -49,6 +53,7 @@ class EvalResult:
     quarantined: int
     loss: float
     confusions: npt.NDArray[np.int64]
+    answers: "Answers | None" = None
 
     @property
     def top1_error(self) -> float:
@@ -62,7 +67,7 @@ class EvalResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Counts, loss and errors for JSON; those of five classes only where they say something."""
-        counts = {name: value for name, value in vars(self).items() if name != "confusions"}
+        counts = {name: value for name, value in vars(self).items() if name not in ("confusions", "answers")}
         figures = counts | {"top1_error": self.top1_error, "top5_error": self.top5_error}
         return {name: value for name, value in figures.items() if value is not None}
 

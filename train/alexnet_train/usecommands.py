@@ -1,0 +1,132 @@
+"""The commands that use a run: its report, predictions, exports, and imports of other people's weights.
+
+What a command works with, torch above all, is imported when it runs, so that help is printed at once.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet_command.options import DEVICE, JSON, PATH, Command, takes_shards
+from alexnet_command.printing import say, show
+from alexnet_command.signals import loading
+from alexnet_train.commandoptions import CHECKPOINT, FORMATS, INPUT_SIDES, ORDERS, SOURCES, VIEWS, show_result
+
+
+@click.command(
+    "report",
+    cls=Command,
+    examples=["alexnet-train report runs/released", "alexnet-train report runs/* --out side-by-side.html"],
+)
+@click.option("--out", metavar="FILE", type=PATH, help="[default: report.html in the run, or in the current folder]")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=PATH)
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Draw a run's page again, or one of several runs side by side, from the files in their directories."""
+    with loading():
+        from alexnet_pages import write_page
+        from alexnet_train.runpage import PAGE_NAME, read_run, runs_page
+    page = runs_page([read_run(run) for run in runs])
+    path = out or (runs[0] / PAGE_NAME if len(runs) == 1 else Path(PAGE_NAME))
+    write_page(path, page)
+    show([f"page: {path}"])
+
+
+@click.command(
+    "predict",
+    cls=Command,
+    examples=[
+        "alexnet-predict --checkpoint runs/released photo.jpg",
+        "alexnet-predict --checkpoint best.pt --views 1 --top 3 photos/*.jpg --json",
+    ],
+)
+@CHECKPOINT
+@VIEWS
+@click.option("--top", metavar="N", type=click.IntRange(1), default=5, help="Classes to name for each image.")
+@DEVICE
+@JSON
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=PATH)
+def predict(**options: Any) -> None:
+    """What a checkpoint sees in each IMAGE; a bad one is a line, the others are seen, and the status is 1."""
+    with loading():
+        from alexnet_pixels import PixelRecipe
+        from alexnet_train.checkpoint import load_checkpoint
+        from alexnet_train.distributed import choose_device
+        from alexnet_train.evaluate import classifier_of
+        from alexnet_train.predict import BadFile, predict
+        from alexnet_train.rundir import chosen_checkpoint
+    bad: list[BadFile] = []
+
+    def on_bad(error: BadFile) -> None:
+        bad.append(error)
+        say(f"error: {error}")
+
+    checkpoint = chosen_checkpoint(options["checkpoint"])
+    content = load_checkpoint(checkpoint)
+    classifier = classifier_of(content, str(checkpoint), choose_device(options["device"]))
+    pixels = PixelRecipe.from_dict(content.get("pixels", {}))
+    how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
+    show_result(options, {"images": predict(classifier, options["images"], pixels, **how)})
+    click.get_current_context().exit(1 if bad else 0)
+
+
+@click.command(
+    "export",
+    cls=Command,
+    examples=[
+        "alexnet-export --checkpoint runs/released --to onnx --out alexnet.onnx --with-input",
+        "alexnet-export --checkpoint best.pt --to safetensors --out alexnet.safetensors",
+    ],
+)
+@CHECKPOINT
+@click.option("--to", required=True, type=click.Choice(FORMATS), help="The format.")
+@click.option("--out", metavar="FILE", required=True, type=PATH, help="The file to write.")
+@click.option(
+    "--with-input",
+    metavar="[SIDE]",
+    type=click.Choice(INPUT_SIDES),
+    is_flag=False,
+    flag_value=INPUT_SIDES[0],
+    help="ONNX that takes uint8 RGB images (N, SIDE, SIDE, 3) to probabilities; SIDE is 256 where silent, or the crop's.",
+)
+@JSON
+def export(**options: Any) -> None:
+    """Write a checkpoint's network as ONNX, safetensors or torchvision's AlexNet, and how it is fed."""
+    with loading():
+        from alexnet_train.export import export
+        from alexnet_train.rundir import chosen_checkpoint
+    side_px = int(options["with_input"] or 0)
+    checkpoint = chosen_checkpoint(options["checkpoint"])
+    show_result(options, export(checkpoint, options["to"], options["out"], side_px))
+
+
+@click.command(
+    "import",
+    cls=Command,
+    examples=[
+        "alexnet-import --from torchvision --weights alexnet-owt-7be5be79.pth --shards 'val-*.tar' --out tv.pt",
+        "alexnet-import --from caffe --weights bvlc_alexnet.caffemodel --shards 'val-*.tar' --out caffe.pt",
+    ],
+)
+@click.option("--from", "kind", required=True, type=click.Choice(SOURCES), help="Whose weights they are.")
+@click.option(
+    "--weights",
+    metavar="FILE",
+    required=True,
+    type=PATH,
+    help="A .pth, .caffemodel or .npy file.",
+)
+@takes_shards("Shards of ILSVRC-2012, whose class order the checkpoint gets")
+@click.option("--out", metavar="FILE", required=True, type=PATH, help="The checkpoint to write.")
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    help="Of Caffe's weights, where the file does not say: lrn-pool is bvlc_alexnet, pool-lrn is CaffeNet.",
+)
+@JSON
+def import_(**options: Any) -> None:
+    """Write published weights of torchvision's AlexNet, Caffe's bvlc_alexnet or CaffeNet as a checkpoint."""
+    with loading():
+        from alexnet_train.importer import import_weights
+    what = (options["kind"], options["weights"], options["shards"], options["out"], options["order"])
+    show_result(options, import_weights(*what))
