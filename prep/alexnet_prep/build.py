@@ -20,6 +20,7 @@ from alexnet_prep.reader import SourceReader
 from alexnet_prep.samples import decode_jpeg
 from alexnet_prep.shardsums import has_sums, save_sums, sum_shard, sums_path
 from alexnet_prep.sidecar import Sidecar, read_sidecar, save_sidecar, sidecar_json, sidecar_path, whole_shard
+from alexnet_prep.sourcesizes import SOURCE_DTYPE, count_sizes
 from alexnet_shards.files import atomic_file
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL
 from alexnet_shards.manifest import JPEG_SUFFIX, LABEL_SUFFIX
@@ -71,7 +72,7 @@ class ShardJob:
 
 
 class Sample(Protocol):
-    """A finished sample: JPEG bytes, and what was unusual about its source."""
+    """A finished sample: JPEG bytes, what was unusual about its source, and how large that was."""
 
     @property
     def jpeg(self) -> bytes:
@@ -80,6 +81,18 @@ class Sample(Protocol):
     @property
     def kinds(self) -> tuple[str, ...]:
         """As `alexnet_pixels.Converted` has them."""
+
+    @property
+    def width_px(self) -> int:
+        """Of the source, 0 where nobody knows, as the next two."""
+
+    @property
+    def height_px(self) -> int:
+        """Of the source."""
+
+    @property
+    def source_bytes(self) -> int:
+        """Of the source's file."""
 
 
 Outcome = Sample | str  # or the reason why there is no sample
@@ -183,6 +196,7 @@ class _Writer:
         self._converted: dict[str, list[str]] = {}
         self._patched: list[str] = []
         self._given_up: list[str] = []
+        self._sources: list[tuple[int, int, int]] = []
 
     def write(self, file: BinaryIO, position: int, outcome: Outcome) -> None:
         """Append the sample at `position`, or note why there is none."""
@@ -195,6 +209,7 @@ class _Writer:
         header_bytes = self._append(file, key + JPEG_SUFFIX, outcome.jpeg)
         crc32 = zlib.crc32(outcome.jpeg)
         self._rows.append((self._job.number, header_bytes + BLOCK, len(outcome.jpeg), label, crc32))
+        self._sources.append((outcome.width_px, outcome.height_px, outcome.source_bytes))
         if label != NO_LABEL:
             self._append(file, key + LABEL_SUFFIX, str(label).encode())
         for kind in outcome.kinds:
@@ -220,6 +235,7 @@ class _Writer:
             converted=dict(sorted(self._converted.items())),
             patched=self._patched,
             given_up=self._given_up,
+            sizes=count_sizes(np.array(self._sources, SOURCE_DTYPE)),
         )
 
     def _append(self, file: BinaryIO, name: str, content: bytes) -> int:

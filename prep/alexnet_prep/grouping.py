@@ -12,6 +12,7 @@ import numpy.typing as npt
 from alexnet_prep.forward import LocalFile, read_fully
 from alexnet_prep.job import AT_OUTPUT, NO_IMAGE, BuildSetup, OnSign, Seconds
 from alexnet_prep.reader import SourceReader
+from alexnet_prep.sourcesizes import SOURCE_DTYPE
 from alexnet_prep.split import SplitSource
 from alexnet_prep.stretch import (
     NO_CONTAINER,
@@ -25,8 +26,11 @@ from alexnet_prep.stretch import (
 )
 from alexnet_shards.files import atomic_file
 
-# Of each image of a split: the stretch that has it (-1: none), where its picture lies there, its length, its checksum.
-PICTURE_DTYPE = np.dtype([("stretch", "<i4"), ("place", "<u8"), ("length", "<u4"), ("crc32", "<u4")])
+# Of each image of a split: the stretch that has it (-1: none), where its picture lies there, its length, its checksum, and
+# how large its source was.
+PICTURE_DTYPE = np.dtype(
+    [("stretch", "<i4"), ("place", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("source", SOURCE_DTYPE)]
+)
 OFFSET_BITS = 48  # of a key that has container and offset
 PICTURES_A_SIGN = 256
 
@@ -69,6 +73,7 @@ def find_pictures(images: SplitSource, stretches: Sequence[StretchFacts]) -> Pic
         rows, places = rows_at(facts, found)
         for name in ("place", "length", "crc32"):
             table[name][rows] = found[name][places]
+        table["source"][rows] = facts.sizes()[places]
         table["stretch"][rows], digests[rows] = facts.number, found["digest"][places]
         wanted: dict[int, list[int]] = {}
         odd = {number for number, _ in (*facts.reasons, *facts.kinds)}

@@ -22,10 +22,13 @@ PART_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished sample that was read back."""
+    """A finished sample that was read back, and how large its source was, 0 where nobody knows."""
 
     jpeg: bytes
     kinds: tuple[str, ...]
+    width_px: int
+    height_px: int
+    source_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,8 @@ class PartJob:
             picture = table[place]
             start, content = found[int(picture["stretch"])]
             begin = int(picture["place"]) - start
-            yield Picture(content[begin : begin + int(picture["length"])], self.kinds.get(place, ()))
+            jpeg = content[begin : begin + int(picture["length"])]
+            yield Picture(jpeg, self.kinds.get(place, ()), *picture["source"].tolist())
 
     def _table(self) -> npt.NDArray[np.void]:
         if self.pictures is None:

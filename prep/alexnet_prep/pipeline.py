@@ -25,7 +25,7 @@ from alexnet_prep.progress import RunProgress
 from alexnet_prep.report import SplitReport, split_report
 from alexnet_prep.request import ShardsRequest as ShardsRequest
 from alexnet_prep.request import repair_requests as repair_requests
-from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
+from alexnet_prep.restore import bound_facts, finished_split, kept_sizes, restored_sidecars
 from alexnet_prep.rundir import (
     bind_plan,
     check_space,
@@ -140,7 +140,7 @@ def _make_split(
             sidecars = collect_shards(_jobs(images, plan), setup, request.workers, progress)
     else:
         sidecars = _built(request, prepared, setup, progress)
-    report = split_report(images, sidecars)
+    report = split_report(images, sidecars, kept_sizes(request.out, sidecars, plan.split))
     manifest = _save(request, prepared, sidecars, report)
     if setup.moments:
         save_stats(request.out / STATS_NAME, split_stats(setup, sidecars, manifest.fingerprint()))

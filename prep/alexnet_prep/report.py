@@ -10,6 +10,7 @@ from alexnet_command.units import size_text
 from alexnet_prep.errors import RunError
 from alexnet_prep.official import known_differences
 from alexnet_prep.sidecar import Sidecar
+from alexnet_prep.sourcesizes import Sizes, add_sizes, check_sizes
 from alexnet_prep.split import CountDifference, SplitSource
 from alexnet_prep.verify import VerifyReport
 from alexnet_shards import FormatError, Stats
@@ -24,7 +25,8 @@ GIVEN_UP = "images were given up for workers that were lost at them; start again
 class SplitReport:
     """The outcome of one split: every entry is written, dropped with a reason, or ignored for its kind.
 
-    `given_up` are those of `dropped` that another start tries again; `missing` counts images that should be there.
+    `given_up` are those of `dropped` that another start tries again; `missing` counts images that should be there; `sizes`
+    are of the sources of those written, {} where they were not counted.
     """
 
     split: str
@@ -41,6 +43,7 @@ class SplitReport:
     ignored: Mapping[str, int]
     given_up: tuple[str, ...]
     missing: int
+    sizes: Sizes
 
     def manifest_entry(self) -> dict[str, Any]:
         """The report as it stands in the manifest: keys named one by one, no times."""
@@ -56,6 +59,7 @@ class SplitReport:
             "converted": {kind: list(keys) for kind, keys in self.converted.items()},
             "count_differences": [asdict(each) for each in self.count_differences],
             "notes": list(self.notes),
+            **({"sizes": self.sizes} if self.sizes else {}),
         }
 
     def as_json(self, images_per_second: float) -> dict[str, Any]:
@@ -78,8 +82,9 @@ class SplitReport:
         }
 
 
-def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitReport:
-    """Sum up a split from its sidecars (in shard order); lists are sorted by key."""
+def split_report(source: SplitSource, sidecars: Sequence[Sidecar], kept: Sizes | None = None) -> SplitReport:
+    """Sum up a split from its sidecars (in shard order); lists are sorted by key. `kept` are the sources' sizes where the
+    sidecars do not have them."""
     converted: dict[str, list[str]] = {}
     for sidecar in sidecars:
         for kind, keys in sidecar.converted.items():
@@ -102,6 +107,7 @@ def split_report(source: SplitSource, sidecars: Sequence[Sidecar]) -> SplitRepor
         ignored=source.account.ignored,
         given_up=given_up,
         missing=source.missing,
+        sizes=add_sizes(sidecar.sizes for sidecar in sidecars if sidecar.samples) or kept or {},
     )
     _close(report)
     return report
@@ -236,6 +242,10 @@ def _check_report(manifest: Manifest) -> None:
         isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("reason"), str)
         for entry in lists[1]
     )
+    try:
+        check_sizes(report.get("sizes", {}))
+    except ValueError:
+        whole = False
     if not whole or not all(isinstance(note, str) for note in lists[3]):
         raise FormatError(
             f"{manifest.split}.manifest.json: damaged report of the source; restore it, or make the shards again"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from alexnet_prep.build import ShardJob
 from alexnet_prep.outstore import OutputStore
 from alexnet_prep.sidecar import Sidecar
+from alexnet_prep.sourcesizes import Sizes, check_sizes
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import INDEX_DTYPE, load_index
 from alexnet_shards.manifest import Manifest, index_path, load_manifest, manifest_path
@@ -90,6 +92,22 @@ def restored_sidecars(out: Path, manifest: Manifest, jobs: list[ShardJob]) -> li
             )
         )
     return sidecars
+
+
+def kept_sizes(out: Path, sidecars: Sequence[Sidecar], split: str) -> Sizes:
+    """The sizes of a split's sources as its manifest has them, where it lists these very shards; else {}.
+
+    A sidecar that was restored has none, and equal shards are made of equal sources.
+    """
+    manifest = finished_split(out, split)
+    if manifest is None or [fact.sha256 for fact in manifest.shards] != [sidecar.sha256 for sidecar in sidecars]:
+        return {}
+    sizes: Sizes = manifest.report.get("sizes", {})
+    try:
+        check_sizes(sizes)
+    except ValueError:
+        return {}
+    return sizes
 
 
 def _by_shard(entries: list[Any], shard_of: dict[str, int]) -> dict[int, list[Any]]:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from alexnet_command.units import size_text
-from alexnet_pages import Block, Chart, Gallery, Page, Pairs, Section, Table, Text, write_page
-from alexnet_pages.charts import cloud_chart, histogram
+from alexnet_pages import Block, Charts, Gallery, Page, Pairs, Section, Table, Text, write_page
 from alexnet_prep.classes import ClassRules
+from alexnet_prep.pagecharts import cloud_charts, count_chart, devkit_chart, size_charts, size_rows
 from alexnet_prep.pagepictures import (
     Sample,
-    cloud_points,
     crop_pictures,
     mean_picture,
     noisy_pictures,
@@ -24,17 +22,16 @@ from alexnet_prep.pagesources import check_same, odd_sources
 from alexnet_prep.report import account_line, manifest_reports
 from alexnet_prep.request import fields_of
 from alexnet_prep.source import find_source
-from alexnet_prep.statistics import PUBLISHED, angles_degrees, comparison
+from alexnet_prep.statistics import comparison
 from alexnet_shards import ShardSet, Stats, load_manifest, load_stats, open_shards
 from alexnet_shards.manifest import Manifest, manifest_path
 
 SAMPLES, THUMBNAIL_PX = 48, 96
-CLOUD_PIXELS, CLOUD_SAMPLES = 1500, 60
-SHOWN_ROWS = 40
+CLOUD_SAMPLES = 60
+SHOWN_ROWS, SHOWN_CLASSES = 40, 12
 MIDDLE_GREY = 118
-COUNT_BINS = 24
 PAGE_NAME = "report.html"
-CHANNELS = ("red", "green", "blue")
+ORDER = ("train", "val", "test")  # of splits; others after them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +45,9 @@ class PageRequest:
 
 def shards_page(request: PageRequest) -> Page:
     """The page of finished splits. Raises FormatError or SourceError where one of the files cannot be used."""
-    manifests = {split: load_manifest(manifest_path(request.directory, split)) for split in request.splits}
-    first = "train" if "train" in manifests else request.splits[0]
+    splits = sorted(request.splits, key=lambda split: (ORDER.index(split) if split in ORDER else len(ORDER), split))
+    manifests = {split: load_manifest(manifest_path(request.directory, split)) for split in splits}
+    first = splits[0]
     shards = open_shards([str(request.directory / fact.name) for fact in manifests[first].shards])
     stats_path = request.directory / "stats.npz"
     stats = load_stats(stats_path) if stats_path.is_file() else None
@@ -59,6 +57,7 @@ def shards_page(request: PageRequest) -> Page:
     sections = [
         Section(title="The account", blocks=tuple(_account(list(manifests.values())))),
         Section(title="Odd pictures", blocks=tuple(_odd(request, manifests))),
+        Section(title="Sizes of the sources", blocks=tuple(_sizes(manifests))),
         Section(title="Images a class", blocks=tuple(_counts(shards, manifests[first]))),
         Section(
             title="Samples",
@@ -133,32 +132,43 @@ def _odd(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block
         yield from odd_sources(source, manifest).blocks(manifest)
 
 
+def _sizes(manifests: dict[str, Manifest]) -> Iterator[Block]:
+    counted = {split: m.report["sizes"] for split, m in manifests.items() if m.report.get("sizes")}
+    missing = [split for split in manifests if split not in counted]
+    if missing:
+        yield Text(text=f"Not counted when the shards were made: {', '.join(missing)}.")
+    if not counted:
+        return
+    split, sizes = next(iter(counted.items()))
+    yield Text(
+        text=f"Of the images of {split} that were written, counted while they were read, in eight bins an octave."
+    )
+    yield Charts(charts=size_charts(sizes))
+    header = ("split", "of the sources", "a twentieth below", "half below", "a twentieth above")
+    yield Table(header=header, rows=tuple(size_rows(counted)))
+
+
 def _counts(shards: ShardSet, manifest: Manifest) -> Iterator[Block]:
     labels = shards.labels[shards.labels >= 0]
     counts = np.bincount(labels, minlength=len(shards.classes)) if len(shards.classes) else np.zeros(0, np.int64)
     if not len(counts):
         return
-    yield count_chart(counts, manifest.split)
     differences = manifest.report.get("count_differences", [])
+    expected = {each["wnid"]: each["expected"] for each in differences}
+    charts = [count_chart(counts, manifest.split)]
+    if differences:
+        wanted = [expected.get(fact.wnid, int(count)) for fact, count in zip(shards.classes, counts, strict=True)]
+        charts.append(devkit_chart(counts, wanted, manifest.split))
+    yield Charts(charts=tuple(charts))
     if not differences:
         return
     words = {fact.wnid: fact.words.partition(",")[0] for fact in shards.classes}
-    worst = sorted(differences, key=lambda each: each["found"] - each["expected"])[:SHOWN_ROWS]
+    worst = sorted(differences, key=lambda each: each["found"] - each["expected"])[:SHOWN_CLASSES]
     rows = tuple(
         (each["wnid"], words.get(each["wnid"], ""), f"{each['found']:,}", f"{each['expected']:,}") for each in worst
     )
     caption = f"Classes that have not the devkit's number of images: {len(rows):,} of {len(differences):,}"
     yield Table(header=("class", "words", "found", "devkit"), rows=rows, caption=caption)
-
-
-def count_chart(counts: npt.NDArray[np.int64], split: str) -> Chart:
-    """How many classes have how many images; (classes,) counts."""
-    low, high = int(counts.min()), int(counts.max())
-    edges = np.unique(np.linspace(low, high + 1, min(COUNT_BINS, high + 1 - low) + 1).round().astype(np.int64))
-    found, _ = np.histogram(counts, edges)
-    bins = [(float(a), float(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], found, strict=True)]
-    words = f"{len(counts):,} classes have {low:,} to {high:,} images, {counts.mean():,.1f} on average"
-    return histogram(f"Images a class, {split}", words, bins, ("images in a class", "classes"))
 
 
 def _statistics(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Block]:
@@ -175,36 +185,7 @@ def _statistics(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Bloc
     )
     header = ("statistics of", "mean red, green, blue", "deviations along the axes", "degrees to our axes")
     yield Table(header=header, rows=rows, caption=f"Over {stats.images:,} images, grey levels of 0 to 255")
-    theirs = PUBLISHED[0]
-    axes = np.array(theirs.axes).T
-    apart = ", ".join(f"{angle:.1f}" for angle in angles_degrees(stats.eigenvectors, axes))
-    for channels in ((0, 1), (0, 2)):
-        lines = {
-            **_axis_lines(
-                "ours", stats.rgb_mean, stats.eigenvectors * np.sqrt(np.maximum(stats.eigenvalues, 0)), channels
-            ),
-            **_axis_lines("published", np.array(theirs.rgb_mean), axes * np.array(theirs.axis_deviations), channels),
-        }
-        names = (CHANNELS[channels[0]], CHANNELS[channels[1]])
-        yield cloud_chart(
-            f"Pixels in {names[0]} and {names[1]}, with the axes of all of them",
-            f"pixels of {len(samples)} images; our axes are {apart} degrees from the published",
-            cloud_points(samples, CLOUD_PIXELS, channels),
-            names,
-            lines,
-        )
-
-
-def _axis_lines(
-    whose: str, mean: npt.NDArray[np.float64], axes: npt.NDArray[np.float64], channels: tuple[int, int]
-) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
-    """The three axes (columns, one deviation long), two deviations to both sides of the mean, in two channels."""
-    lines = {}
-    for axis in range(3):
-        ends = [mean + sign * 2 * axes[:, axis] for sign in (-1, 1)]
-        low, high = ((float(end[channels[0]]), float(end[channels[1]])) for end in ends)
-        lines[f"axis {axis + 1}, {whose}"] = (low, high)
-    return lines
+    yield Charts(charts=cloud_charts(stats, samples), side_px=300)
 
 
 def _augmentation(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Block]:

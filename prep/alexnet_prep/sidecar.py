@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_prep.job import BuildSetup
+from alexnet_prep.sourcesizes import Sizes, check_sizes
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import write_atomic
 from alexnet_shards.index import INDEX_DTYPE, IndexRows
@@ -23,7 +24,8 @@ HASH_CHUNK_BYTES = 16 << 20
 class Sidecar:
     """What became of a shard's members; written after the shard, it says that the shard is done.
 
-    Of `dropped` those in `given_up` were not judged by their content: the next start tries them again.
+    Of `dropped` those in `given_up` were not judged by their content: the next start tries them again. `sizes` are of the
+    sources of its samples, {} where nobody counted.
     """
 
     number: int
@@ -36,6 +38,7 @@ class Sidecar:
     converted: dict[str, list[str]]
     patched: list[str]
     given_up: list[str] = field(default_factory=list)
+    sizes: Sizes = field(default_factory=dict)
 
     def index_rows(self) -> IndexRows:
         """(samples,) rows of INDEX_DTYPE."""
@@ -72,8 +75,11 @@ def read_sidecar(file: Path) -> Sidecar | None:
         where = Where(path=file, what="sidecar", remedy="the shard is built again")
         content = check_fields(Sidecar, load_json(where), SIDECAR_TYPES)
         content["dropped"] = [(str(key), str(reason)) for key, reason in content["dropped"]]
+        check_sizes(content.get("sizes", {}))
         sidecar = Sidecar(**content)
-        return sidecar if len(sidecar.index_rows()) == sidecar.samples else None
+        counted = {sum(count for _, _, count in bins) for bins in sidecar.sizes.values()}
+        is_whole = len(sidecar.index_rows()) == sidecar.samples and counted <= {sidecar.samples}
+        return sidecar if is_whole else None
     except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError):
         return None
 

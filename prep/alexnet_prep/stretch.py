@@ -18,6 +18,7 @@ from alexnet_prep.blocks import notes_content
 from alexnet_prep.build import converted, over_the_limit
 from alexnet_prep.identity import MAX_SAMPLED_BYTES
 from alexnet_prep.job import AT_IMAGE, READING, BuildSetup, OnSign, Seconds
+from alexnet_prep.sourcesizes import SOURCE_DTYPE
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file, write_atomic
 from alexnet_shards.parsing import Where, check_fields, field_types, load_json
@@ -45,8 +46,8 @@ class SourceImage:
 class StretchFacts:
     """What a stretch holds; written after its pictures, it says that the stretch is done.
 
-    `identity` is what its bytes depend on. `rows` are IMAGE_DTYPE rows; `reasons` and `kinds` those of single rows,
-    `given_up` the rows not judged by their content.
+    `identity` is what its bytes depend on. `rows` are IMAGE_DTYPE rows, `sources` SOURCE_DTYPE of each; `reasons` and
+    `kinds` those of single rows, `given_up` the rows not judged by their content.
     """
 
     number: int
@@ -61,10 +62,23 @@ class StretchFacts:
     given_up: list[int]
     is_noted: bool
     dropped: list[str] = field(default_factory=list)
+    sources: str = ""
 
     def images(self) -> npt.NDArray[np.void]:
         """(N,) IMAGE_DTYPE."""
         return np.frombuffer(base64.b64decode(self.rows), IMAGE_DTYPE)
+
+    def sizes(self) -> npt.NDArray[np.void]:
+        """(N,) SOURCE_DTYPE, zeros for images without a picture, and for all where an older version wrote the facts."""
+        count = len(self.images())
+        found = (
+            np.frombuffer(base64.b64decode(self.sources), SOURCE_DTYPE)
+            if self.sources
+            else np.zeros(count, SOURCE_DTYPE)
+        )
+        if len(found) != count:
+            raise ValueError(f"sizes of {len(found)} sources, expected {count}")
+        return found
 
 
 FACT_TYPES = field_types(StretchFacts)
@@ -128,7 +142,7 @@ def finished_stretch(setup: BuildSetup, name: str, identity: str) -> StretchFact
         content["reasons"] = [(int(number), str(reason)) for number, reason in content["reasons"]]
         content["kinds"] = [(int(number), [str(kind) for kind in kinds]) for number, kinds in content["kinds"]]
         facts = StretchFacts(**content)
-        facts.images()
+        facts.sizes()
         if facts.is_noted:
             notes_content(notes_path(setup, name))
     except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError, zlib.error):
@@ -162,11 +176,13 @@ class StretchBooks:
         self._reasons: list[tuple[int, str]] = []
         self._kinds: list[tuple[int, list[str]]] = []
         self._given_up: list[int] = []
+        self._sources: list[tuple[int, int, int]] = []
         self._place = 0
 
     def take(self, image: SourceImage) -> None:
         """Read, convert and write one image."""
         number, jpeg, digest = len(self._rows), b"", bytes(32)
+        self._sources.append((0, 0, 0))
         started = time.perf_counter()
         content = b""
         if image.size <= max(self._setup.max_member_bytes, MAX_SAMPLED_BYTES):
@@ -194,6 +210,7 @@ class StretchBooks:
         if isinstance(outcome, str):
             self._reasons.append((number, outcome))
             return b""
+        self._sources[number] = (outcome.width_px, outcome.height_px, outcome.source_bytes)
         if outcome.kinds:
             self._kinds.append((number, list(outcome.kinds)))
         return outcome.jpeg
@@ -209,6 +226,7 @@ class StretchBooks:
             kinds=self._kinds,
             given_up=self._given_up,
             dropped=[reason for _, reason in self._reasons],
+            sources=base64.b64encode(np.array(self._sources, SOURCE_DTYPE).tobytes()).decode(),
         )
 
 

@@ -53,6 +53,21 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Charts:
+    """Charts beside each other where there is room for it, each about `side_px` wide."""
+
+    charts: tuple[Chart, ...]
+    side_px: int = 420
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """What was typed, a line each."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture in the page: `uri` holds its bytes (pictures.py), `alt` says what it shows, `caption` stands below it."""
 
@@ -63,14 +78,15 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Pictures side by side, as many in a row as there is room for, each about `side_px` wide."""
+    """Pictures side by side, as many in a row as there is room for, each about `side_px` wide, or, `even`, in squares."""
 
     pictures: tuple[Picture, ...]
     side_px: int = 128
     caption: str = ""
+    even: bool = False
 
 
-Block = Text | Pairs | Table | Chart | Gallery
+Block = Text | Pairs | Table | Chart | Charts | Gallery | Commands
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,12 @@ They are plain data, so that who only draws a page pays for no library that buil
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from alexnet_pages.blocks import Chart, Table
 
-HEIGHT_PX, CLOUD_PX, BAR_PX = 240, 360, 20
+HEIGHT_PX, CLOUD_PX, BAR_PX = 240, 260, 20
 MAX_FIGURES = 200  # rows of the table below a chart
 Spec = dict[str, Any]
 
@@ -16,8 +17,9 @@ Spec = dict[str, Any]
 def line_chart(
     title: str, alt: str, lines: Mapping[str, Sequence[tuple[float, float]]], axes: tuple[str, str]
 ) -> Chart:
-    """Lines by name, each a sequence of (x, y); `axes` names x and y with their units."""
+    """Lines by name, each a sequence of (x, y); `axes` names x and y with their units. Few points are marked each."""
     rows = [{"x": x, "y": y, "line": name} for name, points in lines.items() for x, y in points]
+    point = {"size": 24} if len(rows) <= MAX_FIGURES else False
     whole = all(float(x).is_integer() for points in lines.values() for x, _ in points)
     encoding = {
         "x": _number("x", axes[0], axis={"tickMinStep": 1} if whole else {}),
@@ -25,7 +27,11 @@ def line_chart(
         "color": _named("line", list(lines)),
         "tooltip": [_told("line"), _told("x", axes[0]), _told("y", axes[1])],
     }
-    spec = {"data": {"values": rows}, "mark": {"type": "line", "point": {"size": 24}}, "encoding": encoding}
+    spec = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "point": point},
+        "encoding": encoding,
+    }
     figures = tuple((name, _text(x), _text(y)) for name, points in lines.items() for x, y in points)
     return _chart(title, alt, spec, Table(header=("line", *axes), rows=_bounded(figures)))
 
@@ -43,13 +49,18 @@ def bar_chart(title: str, alt: str, bars: Sequence[tuple[str, float]], axes: tup
     return _chart(title, alt, spec, Table(header=axes, rows=_bounded(figures)), BAR_PX * max(2, len(bars)))
 
 
-def histogram(title: str, alt: str, bins: Sequence[tuple[float, float, int]], axes: tuple[str, str]) -> Chart:
-    """Counts of (from, to, count) bins, whose borders need not be even."""
+def histogram(
+    title: str, alt: str, bins: Sequence[tuple[float, float, int]], axes: tuple[str, str], is_log: bool = False
+) -> Chart:
+    """Counts of (from, to, count) bins, whose borders need not be even; `is_log`: x grows by factors."""
     rows = [{"from": low, "to": high, "count": count} for low, high, count in bins]
+    whole = all(float(edge).is_integer() for low, high, _ in bins for edge in (low, high))
+    scale = {"type": "log", "nice": False} if is_log else {"zero": False}
+    axis = {"format": "~s" if bins[0][0] >= 1 else "~g"} if is_log else {"tickMinStep": 1} if whole else {}
     encoding = {
-        "x": _number("from", axes[0], bin={"binned": True}),
+        "x": _number("from", axes[0], bin={"binned": True}, scale=scale, axis=axis),
         "x2": {"field": "to"},
-        "y": _number("count", axes[1]),
+        "y": _number("count", axes[1], axis={"tickMinStep": 1}),
         "tooltip": [_told("from"), _told("to"), _told("count", axes[1])],
     }
     spec = {"data": {"values": rows}, "mark": "bar", "encoding": encoding}
@@ -62,33 +73,40 @@ def cloud_chart(
     alt: str,
     points: Sequence[tuple[float, float, str]],
     axes: tuple[str, str],
-    lines: Mapping[str, tuple[tuple[float, float], tuple[float, float]]],
+    lines: Mapping[tuple[str, str], tuple[tuple[float, float], tuple[float, float]]],
 ) -> Chart:
-    """Points (x, y, colour), 0..255, with straight lines by name from one end to the other over them."""
-    scale = {"domain": [0, 255], "nice": False, "clamp": True}
+    """Points (x, y, colour), 0..255, square, and straight lines over them: by (name, whose) from one end to the other.
+
+    A name has its colour, and whose it is its dashes.
+    """
+    ticks = {"values": [0, 50, 100, 150, 200, 250]}
+    place = {"scale": {"domain": [0, 255], "nice": False, "clamp": True}, "axis": ticks}
     dots = {
         "data": {"values": [{"x": x, "y": y, "colour": colour} for x, y, colour in points]},
         "mark": {"type": "circle", "size": 14, "opacity": 0.8},
         "encoding": {
-            "x": _number("x", axes[0], scale=scale),
-            "y": _number("y", axes[1], scale=scale),
+            "x": _number("x", axes[0], **place),
+            "y": _number("y", axes[1], **place),
             "color": {"field": "colour", "type": "nominal", "scale": None},
         },
     }
+    ends = [{"name": name, "whose": whose, "x": x, "y": y} for (name, whose), both in lines.items() for x, y in both]
     over = {
-        "data": {"values": [{"name": name, "x": x, "y": y} for name, both in lines.items() for x, y in both]},
-        "mark": {"type": "line", "strokeWidth": 2, "clip": True},
+        "data": {"values": ends},
+        "mark": {"type": "line", "strokeWidth": 2.5, "clip": True},
         "encoding": {
             "x": _number("x", axes[0]),
             "y": _number("y", axes[1]),
-            "color": _named("name", list(lines)),
-            "tooltip": [_told("name")],
+            "color": _named("name", [name for name, _ in lines]),
+            "strokeDash": _named("whose", [whose for _, whose in lines]),
+            "tooltip": [_told("name"), _told("whose")],
         },
     }
     spec = {"layer": [dots, over], "resolve": {"scale": {"color": "independent"}}}
-    figures = tuple((name, *(_text(value) for end in both for value in end)) for name, both in lines.items())
-    header = ("line", f"from {axes[0]}", f"from {axes[1]}", f"to {axes[0]}", f"to {axes[1]}")
-    return _chart(title, alt, spec, Table(header=header, rows=_bounded(figures)), CLOUD_PX)
+    figures = tuple((*both, *(_text(value) for end in span for value in end)) for both, span in lines.items())
+    header = ("line", "whose", f"from {axes[0]}", f"from {axes[1]}", f"to {axes[0]}", f"to {axes[1]}")
+    chart = _chart(title, alt, spec, Table(header=header, rows=_bounded(figures)), CLOUD_PX)
+    return replace(chart, spec={**chart.spec, "width": CLOUD_PX})
 
 
 def _number(field: str, title: str, **more: Any) -> Spec:
@@ -97,7 +115,8 @@ def _number(field: str, title: str, **more: Any) -> Spec:
 
 def _named(field: str, names: Sequence[str]) -> Spec:
     legend = {"title": None, "orient": "top", "columns": 2, "labelLimit": 300}
-    return {"field": field, "type": "nominal", "sort": None, "scale": {"domain": list(names)}, "legend": legend}
+    domain = list(dict.fromkeys(names))
+    return {"field": field, "type": "nominal", "sort": None, "scale": {"domain": domain}, "legend": legend}
 
 
 def _told(field: str, title: str = "") -> Spec:

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from alexnet_pages.blocks import Block, Chart, Page
+from alexnet_pages.blocks import Block, Chart, Charts, Page
 from alexnet_pages.library import chart_library
 from alexnet_shards.errors import AlexnetError, FileError
 from alexnet_shards.extras import MissingLibraryError, require
@@ -54,7 +54,7 @@ def render_page(page: Page, made_at: str) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string(TEMPLATE.read_text())
-    charts = [block for section in page.sections for block in section.blocks if isinstance(block, Chart)]
+    charts = [chart for section in page.sections for block in section.blocks for chart in _charts_of(block)]
     library = chart_library() if charts else ""
     specs = [_script_json(chart.spec) for chart in charts]
     return template.render(page=page, made_at=made_at, library=library, specs=specs, kind=_kind)
@@ -78,6 +78,12 @@ def write_page(path: Path, page: Page) -> int:
 def _require_libraries() -> None:
     require("jinja2", "jinja2", "report")
     require("vl_convert", "vl-convert-python", "report")
+
+
+def _charts_of(block: Block) -> tuple[Chart, ...]:
+    if isinstance(block, Charts):
+        return block.charts
+    return (block,) if isinstance(block, Chart) else ()
 
 
 def _kind(block: Block) -> str:

@@ -21,12 +21,13 @@ JPEG_FORMATS = ("JPEG", "MPO")  # MPO is a JPEG with other pictures behind it
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """A finished sample: JPEG bytes, what was unusual about the source, its size, and wall seconds a stage."""
+    """A finished sample: JPEG bytes, what was unusual about the source, its size and bytes, and wall seconds a stage."""
 
     jpeg: bytes
     kinds: tuple[str, ...]
     width_px: int
     height_px: int
+    source_bytes: int
     decode_s: float
     resize_s: float
     encode_s: float
@@ -64,6 +65,7 @@ def convert(source: bytes, recipe: PixelRecipe) -> Converted:
         kinds=kinds,
         width_px=width_px,
         height_px=height_px,
+        source_bytes=len(source),
         decode_s=decoded - started,
         resize_s=resized - decoded,
         encode_s=encoded - resized,

@@ -13,7 +13,14 @@ CHARTS = [
     line_chart("Errors", "two lines", LINES, ("epoch", "error")),
     bar_chart("Bars", "two bars", [("a", 3.0), ("b<c", 4.5)], ("name", "count")),
     histogram("Sizes", "two bins", [(0.0, 10.0, 3), (10.0, 40.0, 1200)], ("pixels", "images")),
-    cloud_chart("Cloud", "one point", [(10.0, 20.0, "#0a1400")], ("red", "green"), {"axis": ((0.0, 0.0), (9.0, 9.0))}),
+    histogram("Bytes", "three bins", [(1, 2, 3), (2, 5, 1), (1000, 2000, 7)], ("bytes", "files"), is_log=True),
+    cloud_chart(
+        "Cloud",
+        "one point",
+        [(10.0, 20.0, "#0a1400")],
+        ("red", "green"),
+        {("axis", "ours"): ((0.0, 0.0), (9.0, 9.0)), ("axis", "theirs"): ((0.0, 1.0), (9.0, 8.0))},
+    ),
 ]
 
 
@@ -27,7 +34,7 @@ def test_the_specification_draws(chart: Chart) -> None:
 
 
 def test_the_figures_are_those_that_were_given() -> None:
-    line, bar, bins, cloud = (chart.figures for chart in CHARTS)
+    line, bar, bins, logs, cloud = (chart.figures for chart in CHARTS)
     assert line.rows == (
         ("ours", "1", "0.25"),
         ("ours", "2", "0.125"),
@@ -36,7 +43,8 @@ def test_the_figures_are_those_that_were_given() -> None:
     )
     assert bar.rows == (("a", "3"), ("b<c", "4.5"))
     assert bins.rows == (("0", "10", "3"), ("10", "40", "1,200"))
-    assert cloud.rows == (("axis", "0", "0", "9", "9"),)
+    assert logs.rows == (("1", "2", "3"), ("2", "5", "1"), ("1,000", "2,000", "7"))
+    assert cloud.rows == (("axis", "ours", "0", "0", "9", "9"), ("axis", "theirs", "0", "1", "9", "8"))
 
 
 def test_many_figures_are_cut_with_a_word() -> None:
