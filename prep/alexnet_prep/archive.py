@@ -14,7 +14,7 @@ import numpy.typing as npt
 from alexnet_prep import entries
 from alexnet_prep.entries import HEAD_BYTES, Account, Ledger, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import ArchiveOpener, OpenArchive
+from alexnet_prep.forward import ArchiveOpener, OpenArchive, is_address
 from alexnet_prep.names import shortened
 from alexnet_prep.tree import FILE, walk_tree
 from alexnet_shards.errors import FormatError
@@ -253,6 +253,8 @@ class TarFile:
 
 def open_tar(path: Path) -> TarFile:
     """Open a plain tar; raises SourceError where there is none or it is compressed."""
+    if is_address(path):
+        raise SourceError(f"{path}: what is elsewhere can only be read forward: use --read once")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet_command.units import size_text
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import PIECE_BYTES, ForwardReader, archive_facts, opened_forward
+from alexnet_prep.forward import PIECE_BYTES, ArchiveFacts, ForwardReader, is_streamed, opened_forward
 from alexnet_prep.part import PART_BYTES
 from alexnet_prep.rundir import expected_bytes
 from alexnet_shards.tarblocks import files_between
@@ -20,6 +20,7 @@ WORTH_A_PASS = 10
 # Python, its libraries, one image that is decoded, and what is read ahead.
 WORKER_BYTES = 200 << 20
 SAMPLED_BYTES = 2 << 20
+SAMPLED_ARCHIVES = 8
 NETWORK_FILE_SYSTEMS = frozenset(
     [
         *(
@@ -57,7 +58,7 @@ def choose_reading(asked: str, paths: Sequence[Path], to_make: float, known: str
 
     `to_make` is the share of the split that is not there yet; `known` why the source itself is slow to read in place.
     """
-    forward = next((path for path in paths if path.is_file() and archive_facts(path).is_streamed), None)
+    forward = next((path for path in paths if path.is_file() and is_streamed(path)), None)
     if forward is not None and asked == IN_PLACE:
         raise SourceError(f"{forward}: is compressed or elsewhere, and can only be read forward: use --read once")
     if forward is not None:
@@ -120,13 +121,15 @@ def _text(path: Path) -> str:
         return ""
 
 
-def expected_of_archives(archives: Sequence[Path]) -> int:
-    """About how many bytes the pictures of these tars' images have, by the files in their first megabytes."""
-    return sum(_expected_of(path) for path in archives)
+def expected_of_archives(archives: Sequence[Path], facts: Sequence[ArchiveFacts]) -> int:
+    """About how many bytes the pictures of these tars' images have, by the files in the first megabytes of some of them."""
+    chosen = range(0, len(archives), -(-len(archives) // SAMPLED_ARCHIVES))
+    stored = sum(facts[number].stored_bytes for number in chosen)
+    found = sum(_expected_of(archives[number], facts[number].stored_bytes) for number in chosen)
+    return int(found * (sum(each.stored_bytes for each in facts) / max(1, stored)))
 
 
-def _expected_of(path: Path) -> int:
-    stored = archive_facts(path).stored_bytes
+def _expected_of(path: Path, stored: int) -> int:
     with opened_forward(path) as file:
         end = min(SAMPLED_BYTES, stored) or SAMPLED_BYTES
         forward = ForwardReader(file.read_at, end)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from alexnet_prep.errors import SourceError
-from alexnet_remote import ForwardFile, Stop, open_forward
+from alexnet_remote import ForwardFile, Patience, Stop, head_of, open_forward
 from alexnet_shards.editions import ADDRESS_SUFFIX, plain_name
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shown import public_address
 
 PIECE_BYTES = 8 << 20
+LOOKS_AT_ONCE = 16
 ReadAt = Callable[[int, int], bytes]
 # How gzip, zstd, bzip2 and xz begin; of which not all can be read.
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0")
@@ -82,14 +84,15 @@ def read_fully(read_at: ReadAt, offset: int, size: int) -> bytes:
 
 
 def address_of(path: Path) -> str | Path:
-    """Where an archive is: an address, where `path` is a text file that has one, else the path itself.
+    """Where an archive is: an address, where `path` is a text file that has one, else the path itself. A second line that
+    begins with # is a remark.
 
     Raises SourceError where there is none in the file.
     """
     if not is_address(path):
         return path
     try:
-        address = path.read_text("utf-8").strip()
+        address = path.read_text("utf-8").partition("\n#")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: cannot be read ({error}); expected the address of an archive in it") from error
     if "://" not in address or "\n" in address:
@@ -100,6 +103,14 @@ def address_of(path: Path) -> str | Path:
 def is_address(path: Path) -> bool:
     """Whether a file holds the address of an archive."""
     return path.name.endswith(ADDRESS_SUFFIX)
+
+
+def is_streamed(path: Path) -> bool:
+    """Whether an archive can only be read forward, as one that is elsewhere or compressed."""
+    try:
+        return is_address(path) or begins_compressed(path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); expected an archive") from error
 
 
 def begins_compressed(path: Path) -> bool:
@@ -125,16 +136,24 @@ def archive_facts(path: Path) -> ArchiveFacts:
     """Look at an archive; raises SourceError where it is not there."""
     address = address_of(path)
     if not isinstance(address, Path):
-        with opened_forward(path) as remote:
-            size = remote.stored_bytes or 0
-            state = (public_address(str(address)), str(size), remote.version)
-        return ArchiveFacts(state, size, is_streamed=True)
+        try:
+            head = head_of(str(address), Patience(), Stop())
+        except AlexnetError as error:
+            raise SourceError(str(error)) from error
+        state = (public_address(str(address)), str(head.size or 0), head.version)
+        return ArchiveFacts(state, head.size or 0, is_streamed=True)
     try:
         found, is_compressed = path.stat(), begins_compressed(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); expected an official archive") from error
     state = (path.name, str(found.st_size), str(found.st_mtime_ns))
     return ArchiveFacts(state, found.st_size, is_streamed=is_compressed)
+
+
+def facts_of(paths: Sequence[Path]) -> list[ArchiveFacts]:
+    """The facts of each, looked at some at once: those elsewhere answer slowly."""
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        return list(pool.map(archive_facts, paths))
 
 
 @contextmanager

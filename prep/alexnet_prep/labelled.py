@@ -1,21 +1,25 @@
 """Sources of many samples a file: labels as they stand there, numbers or names, become labels of a class list."""
 
 import re
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep import entries
-from alexnet_prep.archive import Members
-from alexnet_prep.classes import ClassList
+from alexnet_prep.archive import Members, Tick
+from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed_classes
 from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
+from alexnet_prep.fields import Fields
 from alexnet_prep.keys import archive_keys
 from alexnet_prep.split import Labels, SplitSource, sort_members
+from alexnet_prep.splitfiles import SplitFiles
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.labels import class_numbers
 from alexnet_shards.manifest import ClassFact
@@ -113,7 +117,8 @@ def numbered(labels: RawLabels, classes: ClassList, name_of: Callable[[int], str
 class Found:
     """What was read of a split: images whose group is not set yet, their labels, and the account of all entries.
 
-    `place_of` says where image n lies, distinct where names are not.
+    `place_of` says where image n lies, distinct where names are not; `class_names` are those in the schema of each
+    container, `image_column` the column of the images, where they have such.
     """
 
     split: str
@@ -123,9 +128,80 @@ class Found:
     labels: RawLabels
     ledger: Ledger
     place_of: Callable[[int], str]
+    class_names: tuple[tuple[str, ...], ...] = ()
+    image_column: str = ""
 
 
-def labelled_split(found: Found, classes: ClassList, edition: str, image_column: str = "") -> SplitSource:
+@dataclass(frozen=True, kw_only=True)
+class LabelledSource(ABC):
+    """Files of many samples each, by split. The classes are those that are listed, else those of the first split: what its
+    files say, else its labels; `known` has them where that split was read before."""
+
+    directory: Path
+    by_split: SplitFiles
+    rules: ClassRules
+    fields: Fields
+    known: ClassList | None = None
+    edition: ClassVar[str]
+    why_once: ClassVar[str] = ""
+    is_cached: ClassVar[bool] = True
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have files."""
+        return self.by_split.splits
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file of every split, and those that list classes."""
+        files = (path for split in self.splits for path in self.by_split.of[split])
+        return (*files, *class_list_files(self.directory))
+
+    def choices(self) -> dict[str, Any]:
+        """Where images and labels stand, where the user said it."""
+        return self.fields.choices()
+
+    def after(self, images: SplitSource) -> Self:
+        """The same, which knows the classes of its first split."""
+        if images.split != self.splits[0]:
+            return self
+        return replace(self, known=ClassList(classes=images.classes, origin=f"the {images.split} split"))
+
+    def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
+        """Index one split: names and labels are read, images are not.
+
+        Raises SourceError for damaged files, samples that cannot be told, and labels that are no class.
+        """
+        if label_order == "devkit":
+            raise SourceError(
+                f"{self.directory}: its labels are in its own order; leave --labels out, or use --labels wnid"
+            )
+        self.check(split)
+        found = self.found(split, tick)
+        return labelled_split(found, self._classes(found, tick), self.edition)
+
+    @abstractmethod
+    def check(self, split: str) -> None:
+        """Raise SourceError for what is wrong beside the images of a split, as options that are for other sources."""
+
+    @abstractmethod
+    def found(self, split: str, tick: Tick) -> Found:
+        """What the files of a split hold."""
+
+    def named(self, found: Found | None) -> ClassList | None:
+        """The classes that the files of the first split name themselves; `found` is that split, where it was read."""
+        return None
+
+    def _classes(self, found: Found, tick: Tick) -> ClassList:
+        first = self.splits[0]
+        of_first = found if found.split == first else None
+        there = listed_classes(self.directory, self.rules) or self.known or self.named(of_first)
+        if there is not None:
+            return there
+        of_first = of_first or self.found(first, tick)
+        return classes_of(of_first.labels, of_first.where)
+
+
+def labelled_split(found: Found, classes: ClassList, edition: str) -> SplitSource:
     """The table of a split. Images without a label are ignored, as the account says, unless a test split has none at all.
 
     Raises SourceError where there is no image or no label, for labels that are no class, and for a class list in another
@@ -168,7 +244,7 @@ def labelled_split(found: Found, classes: ClassList, edition: str, image_column:
         account=members.account,
         missing=members.account.lost(),
         sparse=members.sparse,
-        image_column=image_column,
+        image_column=found.image_column,
     )
 
 
@@ -202,12 +278,6 @@ def _check_order(members: Members, labels: Labels, classes: ClassList, where: Pa
             f"({wrong:,} of {compared:,} like it); "
             "expected classes in the order of the labels: sorted WNIDs, mostly"
         )
-
-
-def refuse_devkit_order(directory: Path, label_order: str | None) -> None:
-    """Raise SourceError where the devkit's order of labels is asked for."""
-    if label_order == "devkit":
-        raise SourceError(f"{directory}: its labels are in its own order; leave --labels out, or use --labels wnid")
 
 
 def listed_names(names: Sequence[str], where: Path) -> ClassList:

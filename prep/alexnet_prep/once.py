@@ -1,7 +1,7 @@
 """A split whose source is read once, in its own order: stretches, then each in the order of the shards, then the shards."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +13,17 @@ from alexnet_prep.blocks import NotedArchive, NotedStretch
 from alexnet_prep.build import ShardJob
 from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
 from alexnet_prep.errors import RunError, SourceError
-from alexnet_prep.forward import LocalFile, OpenArchive, opened_forward
+from alexnet_prep.forward import ArchiveFacts, LocalFile, OpenArchive, facts_of, opened_forward
 from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
 from alexnet_prep.job import BuildSetup, Job, Result
 from alexnet_prep.nodes import JobEngine, job_engine
-from alexnet_prep.order import NUMBERS_AN_ARCHIVE, listed_stretches, stretches_of
+from alexnet_prep.order import (
+    NUMBERS_AN_ARCHIVE,
+    ArchiveStretch,
+    SpooledArchive,
+    listed_stretches,
+    stretches_of,
+)
 from alexnet_prep.part import PartJob, PartResult, part_jobs
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
@@ -26,12 +32,11 @@ from alexnet_prep.rundir import check_space, refuse_early
 from alexnet_prep.sidecar import Sidecar, seems_there
 from alexnet_prep.source import ArchivedSource, Source
 from alexnet_prep.split import SplitSource
-from alexnet_prep.spool import Spool
+from alexnet_prep.spool import Spool, finished_stretches, known_size
 from alexnet_prep.stretch import StretchFacts, grouped_path, layout_path, notes_path, stretch_name
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import own_directory
 from alexnet_shards.manifest import BUILD_DIRECTORY
-from alexnet_shards.pool import Workers
 
 # Stretches whose pictures are not what was written are read again; a disk that damages them every time is given up.
 MAX_ROUNDS = 4
@@ -43,15 +48,26 @@ Rows = npt.NDArray[np.int64]
 class OncePass:
     """One split that is read once.
 
-    `setup` is of its stretches; its containers are the split's archives, () where the index has to be known first.
+    `setup` is of its stretches; its containers are the split's archives, () where the index has to be known first; `facts`
+    are theirs.
     """
 
     def __init__(
-        self, split: str, setup: BuildSetup, workers: Workers, hang_seconds: float, progress: RunProgress
+        self,
+        split: str,
+        setup: BuildSetup,
+        facts: Sequence[ArchiveFacts],
+        request: ShardsRequest,
+        progress: RunProgress,
     ) -> None:
-        self._split, self._setup, self._progress = split, setup, progress
-        self._workers, self._hang_seconds = workers, hang_seconds
+        self._split, self._setup, self._facts, self._progress = split, setup, facts, progress
+        self._workers, self._hang_seconds = request.workers, request.hang_seconds
         self._found: list[StretchFacts] | None = None  # of the archives, once they were read
+
+    @cached_property
+    def _cut(self) -> tuple[list[ArchiveStretch], list[SpooledArchive]]:
+        """The archives' stretches, and those archives that can only be read forward."""
+        return stretches_of(self.archives, self._facts)
 
     @property
     def archives(self) -> tuple[Path, ...]:
@@ -81,8 +97,8 @@ class OncePass:
         """An archive as its stretches took it down."""
         path = self.archives[container]
         mine = [facts for facts in self._found or () if facts.container == container]
-        spooled = [each for each in stretches_of(self.archives)[1] if each.first.container == container]
-        size = Spool(spooled[0], self._setup, 1).known_size() if spooled else path.stat().st_size
+        spooled = [each for each in self._cut[1] if each.first.container == container]
+        size = known_size(spooled[0], self._setup) if spooled else path.stat().st_size
         noted = [NotedStretch(facts.start, notes_path(self._setup, facts.name)) for facts in mine]
         return NotedArchive(path, noted, size or 0, partial(_read_once_more, path, bool(spooled)))
 
@@ -90,10 +106,10 @@ class OncePass:
         """What the stretches that are there have of an index's images; nothing is read for it."""
         if self._found is not None:
             return find_pictures(images, self._found)
-        plain, spooled = stretches_of(self.archives)
+        plain, spooled = self._cut
         found = [job.finished(self._setup, lambda *_: None) for job in plain]
         for each in spooled:
-            found += Spool(each, self._setup, 1).finished()
+            found += finished_stretches(each, self._setup)
         return find_pictures(images, [facts for facts in found if facts is not None])
 
     def build(self, setup: BuildSetup, images: SplitSource, shards: Sequence[ShardJob], order: Rows) -> list[Sidecar]:
@@ -147,14 +163,14 @@ class OncePass:
 
     def _of_archives(self, engine: JobEngine) -> list[StretchFacts]:
         """The facts of all stretches of the archives, made where they are not there."""
-        plain, spooled = stretches_of(self.archives)
+        plain, spooled = self._cut
         found = self._convert(engine, plain)
         at_once = self._workers if isinstance(self._workers, int) else PIECES_OF_A_CREW
-        for each in spooled:
-            counted = f"{self._split}: reading {each.first.path.name} once"
+        if spooled:
+            stored = sum(each.stored_bytes for each in spooled)
             with (
-                self._progress.counted(counted, each.stored_bytes, "bytes", "stretches"),
-                Spool(each, self._setup, at_once) as spool,
+                self._progress.counted(f"{self._split}: reading once", stored, "bytes", "stretches"),
+                Spool(spooled, self._setup, at_once) as spool,
             ):
                 for facts in engine.run(spool.jobs(), at_once):
                     spool.done(facts.number)
@@ -207,7 +223,8 @@ def once_pass(
     if not reading.is_once:
         progress.say(reading_line(split, reading, 0))
         return None
-    needed = expected_of_archives(archives) if archives else 0
+    facts = facts_of(archives)
+    needed = expected_of_archives(archives, facts) if archives else 0
     progress.say(reading_line(split, reading, needed))
     refuse_early(request.out, split, known)
     sidecars = own_directory(own_directory(request.out / BUILD_DIRECTORY) / split)
@@ -221,7 +238,7 @@ def once_pass(
         sidecars=sidecars,
         max_member_bytes=request.max_member_bytes,
     )
-    return OncePass(split, setup, request.workers, request.hang_seconds, progress)
+    return OncePass(split, setup, facts, request, progress)
 
 
 def present_bytes(directory: Path) -> int:

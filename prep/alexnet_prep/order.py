@@ -14,7 +14,7 @@ from alexnet_prep.archive import Names
 from alexnet_prep.blocks import BlockNotes
 from alexnet_prep.entries import HEAD_BYTES, PICTURE_ENDINGS, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import ForwardReader, PiecedFile, ReadAt, archive_facts
+from alexnet_prep.forward import ArchiveFacts, ForwardReader, PiecedFile, ReadAt, facts_of
 from alexnet_prep.job import BuildSetup, OnSign, Seconds
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.split import SplitSource
@@ -146,6 +146,16 @@ class SpooledArchive:
     first: ArchiveStretch
     stored_bytes: int
 
+    @property
+    def step(self) -> int:
+        """The length of its stretches."""
+        return self.first.end - self.first.start
+
+    def stretch(self, count: int) -> ArchiveStretch:
+        """Stretch number `count` of it."""
+        start = count * self.step
+        return replace(self.first, number=self.first.number + count, start=start, end=start + self.step)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListedStretch:
@@ -207,13 +217,15 @@ class ListedStretch:
 NUMBERS_AN_ARCHIVE = 100_000
 
 
-def stretches_of(paths: Sequence[Path]) -> tuple[list[ArchiveStretch], list[SpooledArchive]]:
-    """The stretches of a split's archives, and the archives that can only be read forward.
+def stretches_of(
+    paths: Sequence[Path], facts: Sequence[ArchiveFacts] | None = None
+) -> tuple[list[ArchiveStretch], list[SpooledArchive]]:
+    """The stretches of a split's archives, and the archives that can only be read forward; `facts` where they are known.
 
     Raises SourceError where one is not there.
     """
     found, spooled = list[ArchiveStretch](), list[SpooledArchive]()
-    facts = [archive_facts(path) for path in paths]
+    facts = facts_of(paths) if facts is None else facts
     step = stretch_bytes(sum(each.stored_bytes for each in facts))
     for container, (path, each) in enumerate(zip(paths, facts, strict=True)):
         known = {"container": container, "path": path, "state": each.state}

@@ -1,122 +1,83 @@
 """Sources of parquet files with an image and a label column, as Hugging Face's data sets are kept."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from alexnet_prep.archive import LOCATION_DTYPE, MAX_SIZE, Members, Tick
-from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed_classes
+from alexnet_prep.classes import ClassList, ClassRules
 from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
-from alexnet_prep.labelled import (
-    Found,
-    LabelColumn,
-    RawLabels,
-    classes_of,
-    labelled_split,
-    listed_names,
-    refuse_devkit_order,
-)
+from alexnet_prep.labelled import Found, LabelColumn, LabelledSource, listed_names
 from alexnet_prep.names import MAX_NAME_BYTES, shortened
 from alexnet_prep.parquetfile import INDEX_ROWS, Columns, ParquetFile, find_columns, worded
-from alexnet_prep.split import SplitSource
-from alexnet_prep.splitfiles import SplitFiles, split_files
+from alexnet_prep.splitfiles import split_files
+from alexnet_shards.editions import plain_name
 from alexnet_shards.splits import listed
 
 SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetSource:
+class ParquetSource(LabelledSource):
     """The parquet files of each split."""
 
-    directory: Path
-    by_split: SplitFiles
-    rules: ClassRules
-    fields: Fields
-    edition: str = "parquet"
-    is_cached: bool = True
-    why_once: str = "parquet is decoded by row group"
-    # The labels of a split that was read: those of the training split make the class list where there is no other.
-    _read: dict[str, RawLabels] = field(default_factory=dict, compare=False, repr=False)
+    edition: ClassVar[str] = "parquet"
+    why_once: ClassVar[str] = "parquet is decoded by row group"
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that have files."""
-        return self.by_split.splits
-
-    def files(self) -> tuple[Path, ...]:
-        """Every file of every split, and those that list classes."""
-        files = (path for split in self.splits for path in self.by_split.of[split])
-        return (*files, *class_list_files(self.directory))
-
-    def choices(self) -> dict[str, Any]:
-        """The columns, where the user named them."""
-        return self.fields.choices()
-
-    def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
-        """Index one split: paths and labels are read, images are not.
-
-        Raises SourceError for damaged files, missing columns, and labels that are no class.
-        """
-        refuse_devkit_order(self.directory, label_order)
+    def check(self, split: str) -> None:
+        """Refuse what is said for tars."""
         if self.fields.place is not None:
             raise SourceError(f"{self.directory}: --label is for webdataset tars; name columns with --columns")
-        paths = self.by_split.of[split]
-        columns = [self._columns(path, split) for path in paths]
-        found = self._rows(split, paths, columns, tick)
-        self._read[split] = found.labels
-        image = columns[0].image
-        if any(each.image != image for each in columns):
-            raise SourceError(
-                f"{paths[0]}: images in {image}, in other files elsewhere; name it with --columns image=COLUMN"
-            )
-        return labelled_split(found, self._classes(tick), self.edition, image)
 
-    def _columns(self, path: Path, split: str) -> Columns:
+    def named(self, found: Found | None) -> ClassList | None:
+        """The classes of the schemas of the first split."""
+        split = self.splits[0]
+        paths, schemas = self.by_split.of[split], found.class_names if found is not None else ()
+        if found is None:
+            schemas = tuple(self._names_in(path, split) for path in paths)
+        for path, names in zip(paths, schemas, strict=True):
+            if names != schemas[0]:
+                raise SourceError(f"{path}: other class names in its schema than {paths[0].name}; give --classes")
+        return listed_names(schemas[0], paths[0]) if schemas[0] else None
+
+    def _names_in(self, path: Path, split: str) -> tuple[str, ...]:
         with ParquetFile(path) as file:
-            columns = find_columns(file, self.fields)
-            if not columns.label and split != "test":
-                there = listed(f"{each.name} ({str(each.type)[:40]})" for each in file.schema)
-                raise SourceError(
-                    f"{path}: no column of labels; there are {there}; name it with --columns label=COLUMN"
-                )
+            return self._columns(file, split).class_names
+
+    def _columns(self, file: ParquetFile, split: str) -> Columns:
+        columns = find_columns(file, self.fields)
+        if not columns.label and split != "test":
+            there = listed(f"{each.name} ({str(each.type)[:40]})" for each in file.schema)
+            raise SourceError(
+                f"{file.path}: no column of labels; there are {there}; name it with --columns label=COLUMN"
+            )
         return columns
 
-    def _classes(self, tick: Tick) -> ClassList:
-        """The listed classes, else those of the schema, else those that the labels of the training split make."""
-        there = listed_classes(self.directory, self.rules)
-        if there is not None:
-            return there
-        first = self.splits[0]
-        paths = self.by_split.of[first]
-        columns = [self._columns(path, first) for path in paths]
-        names = columns[0].class_names
-        for path, other in zip(paths, columns, strict=True):
-            if other.class_names != names:
-                raise SourceError(f"{path}: other class names in its schema than {paths[0].name}; give --classes")
-        if names:
-            return listed_names(names, paths[0])
-        if first not in self._read:
-            self._read[first] = self._rows(first, paths, columns, tick).labels
-        return classes_of(self._read[first], paths[0])
-
-    def _rows(self, split: str, paths: Sequence[Path], columns: Sequence[Columns], tick: Tick) -> Found:
+    def found(self, split: str, tick: Tick) -> Found:
+        """Paths and labels of a split's rows."""
+        paths = self.by_split.of[split]
         ledger, labels, names, rows = Ledger(), LabelColumn(), list[bytes](), list[np.ndarray[Any, Any]]()
-        for container, (path, chosen) in enumerate(zip(paths, columns, strict=True)):
+        columns = list[Columns]()
+        for container, path in enumerate(paths):
             with ParquetFile(path) as file:
+                columns.append(self._columns(file, split))
                 first = len(names)
                 rows.append(_locations(file, container))
-                _read_names(file, chosen, names, labels)
+                _read_names(file, columns[-1], names, labels)
                 if len(names) - first != len(rows[-1]):
                     raise SourceError(
                         f"{path}: {len(names) - first:,} rows, {len(rows[-1]):,} by its footer; fetch it again"
                     )
                 tick(len(rows[-1]))
+        image = columns[0].image
+        if any(each.image != image for each in columns):
+            raise SourceError(
+                f"{paths[0]}: images in {image}, in other files elsewhere; name it with --columns image=COLUMN"
+            )
         locations = np.concatenate([np.empty(0, LOCATION_DTYPE), *rows])
         for _ in names:
             ledger.found()
@@ -128,11 +89,13 @@ class ParquetSource:
         return Found(
             split=split,
             where=paths[0].parent,
-            containers=tuple(paths),
+            containers=paths,
             members=members,
             labels=labels.labels(),
             ledger=ledger,
             place_of=place_of,
+            class_names=tuple(each.class_names for each in columns),
+            image_column=image,
         )
 
 
@@ -199,5 +162,5 @@ def _name(path: str | None, file: Path, row: int) -> bytes:
 
 
 def _row_name(file: Path, row: int) -> str:
-    stem = file.name.removesuffix(SUFFIX).replace(".", "_")
+    stem = plain_name(file.name).removesuffix(SUFFIX).replace(".", "_")
     return f"{stem}_{row:06d}"

@@ -120,11 +120,17 @@ def _begin(
 ) -> list[tuple[_Prepared, BuildSetup]]:
     """Index, plan and bind every split; of several parts one at a time, so that an archive's headers are read once."""
     with ExitStack() as held:
-        cached = bool(_cache_key(request, source))
+        key = _cache_key(request, source)
+        cached = bool(key)
         turn = locked(request.out / BUILD_DIRECTORY) if request.share is not None else nullcontext()
         if cached:
             held.enter_context(turn)
-        prepared = [_prepare(request, source, split, progress) for split in splits]
+            if source.splits[0] not in splits and (first := load_split(_cache(request, source.splits[0]), key)):
+                source = source.after(first)
+        prepared = list[_Prepared]()
+        for split in splits:
+            prepared.append(_prepare(request, source, split, progress))
+            source = source.after(prepared[-1].images)
         if not cached:
             held.enter_context(turn)
         return [(each, _bind(request, each)) for each in prepared]

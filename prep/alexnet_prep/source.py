@@ -55,6 +55,9 @@ class Source(Protocol):
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split; no image is read. Raises SourceError for what cannot be used."""
 
+    def after(self, images: SplitSource) -> "Source":
+        """The same, which need not look again for what the images of a split that was read say of the others."""
+
     def files(self) -> tuple[Path, ...]:
         """The files that say what the source is."""
 
@@ -94,6 +97,10 @@ class OfficialSource:
         """Index one split; `label_order` None takes the devkit's, the original's."""
         edition = EDITIONS[self.edition]
         return read_official_split(edition, self.directory, split, label_order or "devkit", tick, self.opener)
+
+    def after(self, images: SplitSource) -> "OfficialSource":
+        """The same: the devkit says it all."""
+        return self
 
     def archives(self, split: str) -> tuple[Path, ...]:
         """The split's archive, and the patches."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_prep.errors import SourceError
+from alexnet_shards.editions import EDITIONS, plain_name
 from alexnet_shards.splits import SPELLINGS, SPLITS, listed, spellings_of, split_in
 
+DEVKITS = tuple(edition.devkit for edition in EDITIONS.values())
 DATA_FOLDER = "data"  # where Hugging Face's repositories have them
 
 
@@ -26,7 +28,8 @@ class SplitFiles:
 
 
 def split_files(directory: Path, suffix: str) -> SplitFiles:
-    """The files with `suffix` in `directory`, in its folder `data`, and in folders there that are called as a split is.
+    """The files with `suffix`, compressed tars and addresses of such files too, in `directory`, in its folder `data`, and in
+    folders there that are called as a split is.
 
     A file is of the split whose name stands in its own name (train, val or validation, test), else of its folder's; where no
     name says any, all are of train. Raises SourceError where validation is there in both spellings.
@@ -44,7 +47,9 @@ def split_files(directory: Path, suffix: str) -> SplitFiles:
     if strangers and not found:
         found, strangers = {"train": strangers}, []
     _refuse_two_spellings(found.get("val", []))
-    return SplitFiles({split: tuple(sorted(paths)) for split, paths in found.items()}, tuple(p.name for p in strangers))
+    return SplitFiles(
+        {split: tuple(sorted(paths, key=_plain)) for split, paths in found.items()}, tuple(p.name for p in strangers)
+    )
 
 
 def split_folder(images: Path, split: str) -> Path:
@@ -75,7 +80,16 @@ def _files(folder: Path, suffix: str) -> list[Path]:
         return []
     except OSError as error:
         raise SourceError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
-    return [folder / name for name in names if name.lower().endswith(suffix) and name[0] not in "._"]
+    found: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (len(name), name)):  # of several forms the plain one
+        plain = plain_name(name)
+        if plain.lower().endswith(suffix) and name[0] not in "._" and name not in DEVKITS:
+            found.setdefault(plain, name)
+    return [folder / name for _, name in sorted(found.items())]
+
+
+def _plain(path: Path) -> Path:
+    return path.with_name(plain_name(path.name))
 
 
 def _refuse_two_spellings(paths: Sequence[Path]) -> None:

@@ -1,8 +1,8 @@
 """Sources of webdataset tars: originals of any size with their labels beside them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,15 +21,15 @@ from alexnet_prep.archive import (
     utf8,
     walk_members,
 )
-from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed_classes
+from alexnet_prep.classes import ClassRules, listed_classes
 from alexnet_prep.entries import PICTURE_ENDINGS, Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
-from alexnet_prep.forward import ArchiveOpener, OpenArchive
-from alexnet_prep.labelled import Found, LabelColumn, RawLabels, classes_of, labelled_split, refuse_devkit_order
+from alexnet_prep.forward import ArchiveOpener, OpenArchive, is_streamed
+from alexnet_prep.labelled import Found, LabelColumn, LabelledSource
 from alexnet_prep.names import MAX_NAME_BYTES, shortened
-from alexnet_prep.split import SplitSource
-from alexnet_prep.splitfiles import SplitFiles, split_files
+from alexnet_prep.splitfiles import split_files
+from alexnet_shards.editions import plain_name
 from alexnet_shards.errors import FormatError
 from alexnet_shards.labels import LabelPlace
 from alexnet_shards.scan import key_and_suffix
@@ -41,69 +41,35 @@ LABEL_SUFFIXES = (".cls", ".json", ".txt")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebdatasetSource:
+class WebdatasetSource(LabelledSource):
     """The tars of each split; a sample is the members of one folder whose names agree up to the first dot."""
 
-    directory: Path
-    by_split: SplitFiles
-    rules: ClassRules
-    fields: Fields
-    edition: str = "webdataset"
-    is_cached: bool = True
-    why_once: str = ""
+    edition: ClassVar[str] = "webdataset"
     opener: ArchiveOpener | None = None
-    # The labels of a split that was read: those of the training split make the class list where there is no other.
-    _read: dict[str, RawLabels] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that have tars."""
-        return self.by_split.splits
-
-    def files(self) -> tuple[Path, ...]:
-        """Every tar of every split, and the files that list classes."""
-        files = (path for split in self.splits for path in self.by_split.of[split])
-        return (*files, *class_list_files(self.directory))
-
-    def choices(self) -> dict[str, Any]:
-        """Where labels stand, where the user said it."""
-        return self.fields.choices()
 
     def archives(self, split: str) -> tuple[Path, ...]:
         """The split's tars."""
-        return tuple(self.by_split.of[split])
-
-    def check(self, split: str) -> None:
-        """Read the class list, where there is one."""
-        listed_classes(self.directory, self.rules)
+        return self.by_split.of[split]
 
     def through(self, opener: ArchiveOpener) -> "WebdatasetSource":
-        """The same, with tars that `opener` opens; what was read of the training split stays known."""
+        """The same, with tars that `opener` opens."""
         return replace(self, opener=opener)
 
-    def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
-        """Index one split: headers and labels are read, images are not.
-
-        Raises SourceError for damaged tars, samples with two images or labels, and labels that are no class.
-        """
-        refuse_devkit_order(self.directory, label_order)
+    def check(self, split: str) -> None:
+        """Read the class list, where there is one; where there is none the labels of the first split must be to be had."""
         if self.fields.image or self.fields.label:
             raise SourceError(f"{self.directory}: --columns is for parquet files; say where labels stand with --label")
-        found = self._samples(split, tick)
-        self._read[split] = found.labels
-        return labelled_split(found, self._classes(tick), self.edition)
+        if listed_classes(self.directory, self.rules) or self.known or split == self.splits[0]:
+            return
+        forward = next(filter(is_streamed, self.by_split.of[self.splits[0]]), None)
+        if forward is not None:
+            raise SourceError(
+                f"{forward}: its labels say which classes there are, and it is read forward alone; give them with --classes, "
+                f"or make {self.splits[0]} too: --split all"
+            )
 
-    def _classes(self, tick: Tick) -> ClassList:
-        """The listed classes, else those that the labels of the training split make."""
-        there = listed_classes(self.directory, self.rules)
-        if there is not None:
-            return there
-        first = self.splits[0]
-        if first not in self._read:
-            self._read[first] = self._samples(first, tick).labels
-        return classes_of(self._read[first], self.by_split.of[first][0].parent)
-
-    def _samples(self, split: str, tick: Tick) -> Found:
+    def found(self, split: str, tick: Tick) -> Found:
+        """Headers and labels of a split's tars. Raises SourceError for samples with two images or labels too."""
         place, paths = self.fields.place or LabelPlace(), self.by_split.of[split]
         ledger, labels = Ledger(), LabelColumn()
         parts, beside = [], set[str]()
@@ -116,9 +82,8 @@ class WebdatasetSource:
         members, raw = merge_members(parts, ()), labels.labels()
         where = paths[0].parent
         if not len(members.names):
-            raise SourceError(
-                f"{where}: no webdataset sample in {listed(path.name for path in paths)}; expected KEY.jpg"
-            )
+            names = listed(plain_name(path.name) for path in paths)
+            raise SourceError(f"{where}: no webdataset sample in {names}; expected KEY.jpg")
         if split != "test" and (raw.values < 0).all():
             there = f"there are {listed(sorted(beside))}" if beside else "there is nothing beside the images"
             raise SourceError(
@@ -127,12 +92,12 @@ class WebdatasetSource:
             )
 
         def place_of(row: int) -> str:
-            return paths[int(members.locations["container"][row])].name.removesuffix(SUFFIX)
+            return plain_name(paths[int(members.locations["container"][row])].name).removesuffix(SUFFIX)
 
         return Found(
             split=split,
             where=where,
-            containers=tuple(paths),
+            containers=paths,
             members=members,
             labels=raw,
             ledger=ledger,
@@ -153,6 +118,7 @@ class _Tar:
 
     def __init__(self, file: OpenArchive, place: LabelPlace, ledger: Ledger) -> None:
         self._file, self._place, self._ledger = file, place, ledger
+        self._name = plain_name(file.path.name)
         self._images: dict[str, TarMember] = {}
         self._labels: dict[str, TarMember] = {}
         self._rest: list[tuple[str, str, str]] = []
@@ -173,10 +139,10 @@ class _Tar:
             if image.extents:
                 sparse[container, image.offset] = image.extents
         for label in self._labels.values():
-            self._ledger.ignore(entries.NO_IMAGE, f"{self._file.path.name}: {label.name}")
+            self._ledger.ignore(entries.NO_IMAGE, f"{self._name}: {label.name}")
         for key, suffix, other in self._rest:
             dotted = key not in self._images and suffix.rpartition(".")[2] in PICTURE_ENDINGS
-            self._ledger.ignore(entries.DOTTED if dotted else entries.FIELD, f"{self._file.path.name}: {other}")
+            self._ledger.ignore(entries.DOTTED if dotted else entries.FIELD, f"{self._name}: {other}")
         return Members(
             names=np.array(names, np.bytes_) if names else np.empty(0, "S1"),
             locations=np.array(rows, LOCATION_DTYPE),
@@ -188,9 +154,9 @@ class _Tar:
         if not member.is_file:
             self._ledger.ignore(TAR_KINDS.get(member.kind, member.kind), shown_member(member, self._file.path))
         elif passed_over(member.name):
-            self._ledger.ignore(passed_over(member.name), f"{self._file.path.name}: {member.name}")
+            self._ledger.ignore(passed_over(member.name), f"{self._name}: {member.name}")
         elif parts is None:
-            self._ledger.ignore(entries.SIDECAR, f"{self._file.path.name}: {member.name}")
+            self._ledger.ignore(entries.SIDECAR, f"{self._name}: {member.name}")
         elif parts[1][1:] in PICTURE_ENDINGS:
             self._put(self._images, parts[0], member, "images")
         elif parts[1] == self._place.suffix:

@@ -15,9 +15,10 @@ def in_any_form(path: Path) -> Path | None:
 
 
 def plain_name(name: str) -> str:
-    """The name of an archive without its form."""
-    form = next((form for form in FORMS[1:] if name.endswith(".tar" + form)), "")
-    return name.removesuffix(form)
+    """The name of an archive, or of another file that is elsewhere, without its form."""
+    name = name.removesuffix(ADDRESS_SUFFIX)
+    form = next((form for form in FORMS[1:] if name.lower().endswith(".tar" + form)), "")
+    return name[: len(name) - len(form)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from alexnet_prep.errors import SourceError
 from alexnet_prep.job import BuildSetup
 from alexnet_prep.order import stretches_of
 from alexnet_prep.reader import SourceReader
-from alexnet_prep.spool import AHEAD, Spool
+from alexnet_prep.spool import AHEAD, Spool, finished_stretches, known_size
 from alexnet_prep.stretch import StretchFacts
 
 
@@ -32,7 +32,7 @@ def convert_all(setup: BuildSetup, skip: int = -1) -> tuple[list[StretchFacts], 
     plain, (archive,) = stretches_of(setup.containers)
     assert plain == []
     found, most = [], 0
-    with Spool(archive, setup, 1) as spool:
+    with Spool([archive], setup, 1) as spool:
         for job in spool.jobs():
             if job is None:
                 continue
@@ -61,15 +61,15 @@ def test_what_is_there_is_read_over(setup: BuildSetup, small_source: Any) -> Non
     convert_all(setup, skip=1)
     (archive,) = stretches_of(setup.containers)[1]
     plain = small_source.directory / "ILSVRC2010_images_train.tar"
-    assert Spool(archive, setup, 1).known_size() == plain.stat().st_size
+    assert known_size(archive, setup) == plain.stat().st_size
     given = []
-    with Spool(archive, setup, 1) as spool:
+    with Spool([archive], setup, 1) as spool:
         for job in spool.jobs():
             if job is not None:
                 given.append((job.number, len(job.pieces)))
                 spool.done(job.number)
     assert [number for number, pieces in given if pieces] == [1]
-    assert len(Spool(archive, setup, 1).finished()) == len(given) - 1
+    assert len(finished_stretches(archive, setup)) == len(given) - 1
 
 
 def test_a_cut_archive_is_one_line(setup: BuildSetup) -> None:
