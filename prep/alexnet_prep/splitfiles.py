@@ -47,9 +47,8 @@ def split_files(directory: Path, suffix: str) -> SplitFiles:
     if strangers and not found:
         found, strangers = {"train": strangers}, []
     _refuse_two_spellings(found.get("val", []))
-    return SplitFiles(
-        {split: tuple(sorted(paths, key=_plain)) for split, paths in found.items()}, tuple(p.name for p in strangers)
-    )
+    of = {split: tuple(sorted(paths, key=_plain)) for split, paths in found.items()}
+    return SplitFiles(of, tuple(path.name for path in strangers))
 
 
 def split_folder(images: Path, split: str) -> Path:

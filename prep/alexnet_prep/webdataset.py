@@ -64,8 +64,8 @@ class WebdatasetSource(LabelledSource):
         forward = next(filter(is_streamed, self.by_split.of[self.splits[0]]), None)
         if forward is not None:
             raise SourceError(
-                f"{forward}: its labels say which classes there are, and it is read forward alone; give them with --classes, "
-                f"or make {self.splits[0]} too: --split all"
+                f"{forward}: its labels say which classes there are, and it is read forward alone; give the classes with "
+                f"--classes, or make {self.splits[0]} too: --split all"
             )
 
     def found(self, split: str, tick: Tick) -> Found:

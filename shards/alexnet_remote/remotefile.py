@@ -14,7 +14,7 @@ from alexnet_remote.outcome import Head, LocalTroubleError, TooMuchError, Troubl
 from alexnet_remote.stop import Stop
 from alexnet_remote.store import store_answer, store_glob, store_head, store_size
 from alexnet_remote.tries import Patience, Tries, patiently, pulled
-from alexnet_remote.web import web_answer, web_listing, web_size
+from alexnet_remote.web import web_answer, web_head, web_listing
 from alexnet_shards.address import WEB
 from alexnet_shards.errors import file_error
 from alexnet_shards.files import atomic_file
@@ -131,10 +131,10 @@ def fetch_file(url: str, path: Path, max_bytes: int) -> None:
 
 
 def head_of(url: str, patience: Patience, stop: Stop) -> Head:
-    """Size, version and checksums of a file in a store; raises as alexnet_remote.tries says."""
+    """Size, version and checksums of a file; raises as alexnet_remote.tries says."""
 
     def head() -> Iterator[Head]:
-        yield store_head(url)
+        yield web_head(url, patience.silence_seconds) if url.startswith(WEB) else store_head(url)
 
     return patiently(Tries(url=url, patience=patience, stop=stop), lambda: next(pulled(head, url, patience, stop)))
 
@@ -143,7 +143,7 @@ def size_of(url: str, patience: Patience, stop: Stop) -> int | None:
     """Bytes of the file at `url`, None where the store does not tell."""
 
     def size() -> Iterator[int | None]:
-        yield web_size(url, patience.silence_seconds) if url.startswith(WEB) else store_size(url)
+        yield web_head(url, patience.silence_seconds).size if url.startswith(WEB) else store_size(url)
 
     return patiently(Tries(url=url, patience=patience, stop=stop), lambda: next(pulled(size, url, patience, stop)))
 

@@ -66,8 +66,8 @@ def web_answer(url: str, start: int, version: str | None, timeout_seconds: float
         yield from pieces
 
 
-def web_size(url: str, timeout_seconds: float) -> int | None:
-    """Bytes of the file at `url`, None where the server does not tell, or shows a page; raises the outcomes."""
+def web_head(url: str, timeout_seconds: float) -> Head:
+    """What the server says of the file at `url`; `size` None where it does not tell, or shows a page. Raises the outcomes."""
     # Not every server knows HEAD, and a signature for GET is none for it.
     with (
         suppress(MissingError, DeniedError, TroubleError),
@@ -75,10 +75,10 @@ def web_size(url: str, timeout_seconds: float) -> int | None:
     ):
         head = _head_of(response)
         if head.size is not None and head.kind != PAGE:
-            return head.size
+            return head
     with closing(_request(url, "GET", {"Range": "bytes=0-0"}, timeout_seconds)) as response:
         head = _head_of(response)
-        return head.size if head.kind != PAGE else None
+        return replace(head, start=0, size=head.size if head.kind != PAGE else None)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

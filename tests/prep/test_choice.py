@@ -15,6 +15,7 @@ from alexnet_prep.choice import (
     reading_line,
     slow_to_seek,
 )
+from alexnet_prep.forward import facts_of
 
 
 def disk(root: Path, name: str, rotational: str, vendor: str = "ATA") -> None:
@@ -61,7 +62,7 @@ def test_network_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_said_before_the_work(small_source: object, tmp_path: Path) -> None:
     archive = tmp_path / "source" / "ILSVRC2010_images_train.tar"
-    expected = expected_of_archives([archive])
+    expected = expected_of_archives([archive], facts_of([archive]))
     assert 24 * 20_000 < expected < 24 * 40_000
     line = reading_line("train", Reading(True, "its disk turns"), expected)
     assert "read once" in line

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alexnet_remote.outcome import Head, TroubleError
-from alexnet_remote.web import web_answer, web_size
+from alexnet_remote.web import web_answer, web_head
 
 
 def body(url: str, start: int = 0, version: str = "") -> bytes:
@@ -23,7 +23,7 @@ def test_odd_folders(fault_server: Callable[..., Any], tmp_path: Path, folder: s
     (tmp_path / folder / "x.tar").write_bytes(b"content")
     server = fault_server(tmp_path)
     assert body(f"{server.url}/{folder}/x.tar?sig=a%2Fb") == b"content"
-    assert web_size(f"{server.url}/{folder}/x.tar", 10) == 7
+    assert web_head(f"{server.url}/{folder}/x.tar", 10).size == 7
 
 
 def test_from_a_place_on_if_it_is_the_same(fault_server: Callable[..., Any], tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_redirects_stay_on_the_web(fault_server: Callable[..., Any], tmp_path: P
     server.fail("away.tar", "302", Location="file:///etc/passwd")
     server.fail("round.tar", "302", Location="/round.tar")
     assert body(f"{server.url}/moved.tar") == b"content"
-    assert web_size(f"{server.url}/moved.tar", 10) == 7
+    assert web_head(f"{server.url}/moved.tar", 10).size == 7
     with pytest.raises(TroubleError, match="302 .*not allowed"):
         body(f"{server.url}/away.tar")
     with pytest.raises(TroubleError, match="302"):
