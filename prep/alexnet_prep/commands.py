@@ -14,12 +14,22 @@ from alexnet_command.options import CLASSES, JSON, PATH, WORKERS, Group, Renamed
 from alexnet_command.printing import say, show, show_json
 from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
-from alexnet_prep.options import FOR_READERS, SCHEDULER, class_rules, label_place, output, share, source_fields
+from alexnet_prep.options import (
+    FOR_READERS,
+    SCHEDULER,
+    SOURCE_HELP,
+    class_rules,
+    label_place,
+    output,
+    pixel_recipe,
+    share,
+    source,
+    source_fields,
+    takes_pixels,
+)
 
-# alexnet_pixels.FILTERS, which would import a decoder.
-WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, likewise
+WAYS = ("auto", "in-place", "once")  # alexnet_prep.choice, which would import numpy
 EDITIONS = ("auto", "2010", "2012", "folder", "parquet", "webdataset")
-FILTERS = ("area", "lanczos", "bicubic", "bilinear")
 
 SPLIT = click.option(
     "--split", type=click.Choice(["train", "val", "test", "all"]), default="all", help="The split that is meant."
@@ -71,9 +81,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
         "alexnet-prep shards --source photos --edition folder --split val",
     ],
 )
-@click.option(
-    "--source", metavar="DIR", required=True, type=place, help="Folder with the archives or pictures, or an address."
-)
+@click.option("--source", metavar="DIR", required=True, multiple=True, type=place, help=SOURCE_HELP)
 @click.option("--out", metavar="DIR", default="shards", type=place, help="Folder for the shards, or s3:// or gs://.")
 @click.option("--work", metavar="DIR", type=PATH, help="Local folder for what an --out in a store needs meanwhile.")
 @SPLIT
@@ -89,12 +97,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @WORKERS
 @SCHEDULER
 @click.option("--seed", metavar="N", type=int, default=0, help="Seed of the global shuffle.")
-@click.option(
-    "--quality", metavar="N", type=click.IntRange(1, 100), default=95, help="JPEG quality of the 256x256 images."
-)
-@click.option("--filter", "filter_name", type=click.Choice(FILTERS), default=FILTERS[0], help="Resampling filter.")
-@click.option("--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), default="4:2:0", help="JPEG chroma.")
-@click.option("--keep-truncated", is_flag=True, help="Keep JPEGs of which a part is missing, grey where it is.")
+@takes_pixels
 @click.option(
     "--labels",
     type=click.Choice(["devkit", "wnid"]),
@@ -131,7 +134,6 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 def shards(**options: Any) -> None:
     """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
     with loading():
-        from alexnet_pixels import PixelRecipe
         from alexnet_prep.cluster import hired
         from alexnet_prep.pipeline import ShardsRequest, make_shards
         from alexnet_prep.progress import RunProgress
@@ -140,20 +142,14 @@ def shards(**options: Any) -> None:
     options["share"] = share(options.pop("part"), options)
     _say_decoder()
     as_json, strict = options.pop("as_json"), options.pop("strict")
-    names = {
-        "filter_name": "filter",
-        "quality": "quality",
-        "subsampling": "subsampling",
-        "keep_truncated": "keep_truncated",
-    }
-    recipe = PixelRecipe(**{name: options.pop(option) for option, name in names.items()})
     options["label_order"] = options.pop("labels")
     options["max_member_bytes"] = options.pop("max_file_mib") << 20
-    options["fields"], rules = source_fields(options), class_rules(options)
+    options["recipe"] = pixel_recipe(options)
+    options["fields"], rules, options["source"] = source_fields(options), class_rules(options), source(options)
     options["out"], options["store"] = output(options)
     team = hired(options.pop("scheduler"), options.pop("workers"), say)
     with team as workers, Progress("shards", "images") as progress:
-        request = ShardsRequest(recipe=recipe, rules=rules, workers=workers, **options).seen_from(workers)
+        request = ShardsRequest(rules=rules, workers=workers, **options).seen_from(workers)
         reports = make_shards(request, RunProgress(progress))
     if request.share is not None:
         _result(as_json, reports, share_lines(reports))
@@ -212,11 +208,11 @@ def compute_stats(shards: tuple[str, ...], out: Path | str | None, again: bool, 
 @takes_shards("Shards", "shards")
 @SPLIT
 @click.option("--repair", is_flag=True, help="Rebuild the bad shards, and only those, from --source.")
-@click.option("--source", metavar="DIR", type=place, help="Folder or address of the archives, for --repair.")
+@click.option("--source", metavar="DIR", type=place, multiple=True, help="The archives, for --repair; as of shards.")
 @WORKERS
 @SCHEDULER
 @JSON
-def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | str | None, **options: Any) -> None:
+def verify(shards: tuple[str, ...], split: str, repair: bool, **options: Any) -> None:
     """Hash every shard and decode every sample of the splits that are named; status 1 where anything is wrong."""
     with loading():
         from alexnet_prep.cluster import hired
@@ -224,12 +220,12 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, source: Path | str
         from alexnet_prep.named import named_sets
         from alexnet_prep.report import verify_table
         from alexnet_prep.verify import verify_or_repair
-    if repair and source is None:
+    if repair and not options["source"]:
         raise click.UsageError("--repair needs --source, the folder with the archives")
     with hired(options["scheduler"], options["workers"], say) as workers, named_sets(shards, split) as sets:
         if repair and sets.remote is not None:
             raise click.UsageError("--repair is for a folder; of a store's: alexnet-prep shards --out ADDRESS again")
-        report = verify_or_repair(sets, source if repair else None, workers)
+        report = verify_or_repair(sets, source(options) if repair else None, workers)
     line = f"{sets.shown}: {report.samples:,} samples in {report.shards:,} shards"
     lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]
     _result(options["as_json"], report.as_json(), lines)

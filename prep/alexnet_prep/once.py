@@ -217,14 +217,13 @@ def once_pass(
     archives = source.archives(split) if isinstance(source, ArchivedSource) else ()
     if request.share is not None or request.finish:
         return None
-    reading = choose_reading(
-        request.read, archives or (source.directory,), share_to_make(request.out, split, request.store), source.why_once
-    )
+    to_make = share_to_make(request.out, split, request.store)
+    reading = choose_reading(request.read, archives or (source.directory,), to_make, source.why_once)
     if not reading.is_once:
         progress.say(reading_line(split, reading, 0))
         return None
     facts = facts_of(archives)
-    needed = expected_of_archives(archives, facts) if archives else 0
+    needed = expected_of_archives(archives, facts) if archives and to_make else 0
     progress.say(reading_line(split, reading, needed))
     refuse_early(request.out, split, known)
     sidecars = own_directory(own_directory(request.out / BUILD_DIRECTORY) / split)

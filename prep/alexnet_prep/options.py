@@ -3,11 +3,13 @@
 What they are made of is imported when it is needed, so that help is printed at once.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+Work = Callable[..., Any]
 SCHEDULER = click.option(
     "--scheduler",
     metavar="ADDRESS",
@@ -37,6 +39,48 @@ def share(part: str | None, options: dict[str, Any]) -> Any:
         return Share.parse(part)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--part") from error
+
+
+FILTERS = ("area", "lanczos", "bicubic", "bilinear")  # alexnet_pixels.FILTERS, which would import a decoder
+
+
+def takes_pixels(work: Work) -> Work:
+    """The options that say how pictures are made."""
+    options = (
+        click.option(
+            "--quality",
+            metavar="N",
+            type=click.IntRange(1, 100),
+            default=95,
+            help="JPEG quality of the 256x256 images.",
+        ),
+        click.option("--filter", "filter", type=click.Choice(FILTERS), default=FILTERS[0], help="Resampling filter."),
+        click.option(
+            "--subsampling", type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]), default="4:2:0", help="JPEG chroma."
+        ),
+        click.option("--keep-truncated", is_flag=True, help="Keep JPEGs of which a part is missing, grey where it is."),
+    )
+    for option in reversed(options):
+        work = option(work)
+    return work
+
+
+def pixel_recipe(options: dict[str, Any]) -> Any:
+    """The recipe that the options of `takes_pixels`, which it takes out, say."""
+    from alexnet_pixels import PixelRecipe
+
+    return PixelRecipe(**{name: options.pop(name) for name in ("quality", "filter", "subsampling", "keep_truncated")})
+
+
+SOURCE_HELP = "Folder with the archives or pictures, or an address; of files at addresses several."
+
+
+def source(options: dict[str, Any]) -> Path | str:
+    """What --source, which it takes out, names: a folder, or addresses, a line each."""
+    named: tuple[Path | str, ...] = options.pop("source")
+    if len(named) > 1 and any(isinstance(each, Path) for each in named):
+        raise click.UsageError("--source may be given several times for files at addresses; of folders name one")
+    return named[0] if len(named) == 1 else "\n".join(map(str, named))
 
 
 def source_fields(options: dict[str, Any]) -> Any:

@@ -1,15 +1,19 @@
 """Parquet files, by pyarrow: what columns they have, their labels and paths, and their images row by row."""
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
+from alexnet_prep.forward import address_of, opened_forward
+from alexnet_remote import NoRangesError, open_ranged
+from alexnet_shards.errors import AlexnetError
 from alexnet_shards.extras import require
 from alexnet_shards.parsing import PARSING_ERRORS, Where, parse_json
 from alexnet_shards.splits import listed
@@ -24,6 +28,7 @@ INDEX_ROWS = 16_384
 BATCH_BYTES = 8 << 20  # of images, about, that are decoded at once
 MAX_BATCH_ROWS = 1024
 MAX_FEATURES_BYTES = 16 << 20
+COPIED_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with worded(path):
-            self._file = path.open("rb")
+            self._file = _opened(path)
         try:
             with worded(path):
                 options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20}
@@ -84,6 +89,23 @@ class ParquetFile:
         return max(0, int(total)) // max(1, int(self.starts[group + 1] - self.starts[group]))
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """The file; one that is elsewhere is read by range, or, of a server without ranges, brought here until it is closed."""
+    address = address_of(path)
+    if isinstance(address, Path):
+        return path.open("rb")
+    try:
+        return cast(IO[bytes], open_ranged(address))
+    except NoRangesError:
+        copy = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  who opened it closes it
+        with opened_forward(path) as file:
+            while piece := file.read(COPIED_BYTES):
+                copy.write(piece)
+            file.finish()
+        copy.seek(0)
+        return copy
+
+
 @contextmanager
 def worded(path: Path) -> Iterator[None]:
     """One line for whatever pyarrow raises for a file."""
@@ -91,6 +113,8 @@ def worded(path: Path) -> Iterator[None]:
         yield
     except SourceError:
         raise
+    except AlexnetError as error:  # of an address
+        raise SourceError(str(error)) from error
     except FileNotFoundError as error:
         raise SourceError(f"{path}: is not there any more; start again with the same files") from error
     except (*PARSING_ERRORS, pa.ArrowException) as error:

@@ -16,7 +16,7 @@ from alexnet_prep.build import ShardJob
 from alexnet_prep.errors import SourceError
 from alexnet_prep.identity import content_sample
 from alexnet_prep.job import BuildSetup
-from alexnet_prep.mirror import mirrored
+from alexnet_prep.mirror import mirrored, shown_source
 from alexnet_prep.nodes import job_engine
 from alexnet_prep.official import check_md5
 from alexnet_prep.once import OncePass, once_pass, remove_stretches
@@ -91,7 +91,7 @@ def make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str,
 def _make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str, Any]]:
     directory = mirrored(request.source, request.out, request.edition, request.split)
     source = find_source(directory, request.edition, request.rules, request.fields)
-    shown, splits = public_address(str(request.source)), source.splits if request.split == "all" else (request.split,)
+    shown, splits = shown_source(request.source), source.splits if request.split == "all" else (request.split,)
     if request.split not in ("all", *source.splits):
         raise SourceError(f"{shown}: has no {request.split} split; found {', '.join(source.splits)}")
     progress.say(f"{shown}: edition {source.edition}, with {', '.join(source.splits)}")

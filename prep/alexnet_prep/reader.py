@@ -10,7 +10,17 @@ from typing import Protocol
 
 from alexnet_prep.archive import Extents, Sparse
 from alexnet_prep.errors import SourceError
-from alexnet_prep.forward import begins_compressed, is_address, opened_forward
+from alexnet_prep.forward import (
+    COMPRESSED,
+    MAGIC_BYTES,
+    address_of,
+    begins_compressed,
+    is_address,
+    opened_forward,
+    read_fully,
+)
+from alexnet_remote import NoRangesError, RangedFile, open_ranged
+from alexnet_shards.errors import AlexnetError
 
 MAX_OPEN = 64  # containers that one reader keeps open: a set may have thousands, a process some hundred files
 
@@ -56,18 +66,40 @@ class TarReader:
         """`size` bytes at `offset`, or, with holes between them, its extents."""
         extents = self._extents.get(offset)
         if extents is None:
-            return _read_at(self._descriptor, offset, size)
+            return self._read_at(offset, size)
         content = bytearray(size)
         for start, place, count in extents:
-            piece = _read_at(self._descriptor, place, count)
+            piece = self._read_at(place, count)
             if len(piece) < count:
                 return bytes(content[:start]) + piece
             content[start : start + count] = piece
         return bytes(content)
 
+    def _read_at(self, offset: int, size: int) -> bytes:
+        """As pread, which may return less than is there, on network file systems above all."""
+        return read_fully(lambda place, count: os.pread(self._descriptor, count, place), offset, size)
+
     def close(self) -> None:
         """Close the tar."""
         os.close(self._descriptor)
+
+
+class RangedReader(TarReader):
+    """Images of a tar that is elsewhere, on a server with ranges."""
+
+    def __init__(self, file: RangedFile, extents: dict[int, Extents]) -> None:
+        self._file, self._extents = file, extents
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        try:
+            return self._file.read(size)
+        except AlexnetError as error:
+            raise SourceError(str(error)) from error
+
+    def close(self) -> None:
+        """Nothing is open between two reads."""
+        self._file.close()
 
 
 class StreamReader:
@@ -139,11 +171,11 @@ class SourceReader:
             return ParquetReader(path, self._image_column)
         if path.is_dir():
             return FolderReader(path)
-        if is_address(path) or begins_compressed(path):
-            return StreamReader(path)
-        return TarReader(
-            path, {place: pieces for (number, place), pieces in self._sparse.items() if number == container}
-        )
+        extents = {place: pieces for (number, place), pieces in self._sparse.items() if number == container}
+        if is_address(path):
+            file = _ranged(path)
+            return StreamReader(path) if file is None else RangedReader(file, extents)
+        return StreamReader(path) if begins_compressed(path) else TarReader(path, extents)
 
     def close(self) -> None:
         """Close every container."""
@@ -152,12 +184,15 @@ class SourceReader:
         self._open.clear()
 
 
-def _read_at(descriptor: int, offset: int, size: int) -> bytes:
-    """As pread, which may return less than is there, on network file systems above all."""
-    content = os.pread(descriptor, size, offset)
-    while 0 < len(content) < size:
-        more = os.pread(descriptor, size - len(content), offset + len(content))
-        if not more:
-            break
-        content += more
-    return content
+def _ranged(path: Path) -> RangedFile | None:
+    """A plain tar at an address; None of one that is compressed, or whose server knows no ranges."""
+    try:
+        file = open_ranged(str(address_of(path)))
+        if not file.read(MAGIC_BYTES).startswith(COMPRESSED):
+            return file
+        file.close()
+    except NoRangesError:
+        return None
+    except AlexnetError as error:
+        raise SourceError(str(error)) from error
+    return None

@@ -9,13 +9,16 @@ from alexnet_remote.beside import STATS_BYTES
 from alexnet_remote.cacheconfig import CacheConfig, own_folder
 from alexnet_remote.forward import BackwardError, ForwardFile, open_forward
 from alexnet_remote.outcome import LocalTroubleError
+from alexnet_remote.ranges import NoRangesError, RangedFile, open_ranged
 from alexnet_remote.remotefile import fetch_file, glob_of, head_of, size_of
 from alexnet_remote.remotefolder import RemoteFolder, bring_sets, remote_folder
 from alexnet_remote.remoteset import (
     RemoteShards,
     RemoteShardSet,
     SplitMissingError,
+    expand_address,
     file_beside,
+    is_file_pattern,
     open_shards,
     split_beside,
 )
@@ -32,7 +35,9 @@ __all__ = [
     "CacheConfig",
     "ForwardFile",
     "LocalTroubleError",
+    "NoRangesError",
     "Patience",
+    "RangedFile",
     "RemoteFileError",
     "RemoteFileMissingError",
     "RemoteFolder",
@@ -45,11 +50,14 @@ __all__ = [
     "StoreLockHeldError",
     "bring_sets",
     "check_writable",
+    "expand_address",
     "fetch_file",
     "file_beside",
     "glob_of",
     "head_of",
+    "is_file_pattern",
     "open_forward",
+    "open_ranged",
     "open_shards",
     "own_folder",
     "remote_folder",

@@ -157,14 +157,16 @@ def glob_of(url: str, patience: Patience, stop: Stop) -> list[str]:
     return patiently(Tries(url=url, patience=patience, stop=stop), lambda: next(pulled(addresses, url, patience, stop)))
 
 
-def answer(url: str, start: int, version: str | None, patience: Patience) -> Iterator[Head | bytes]:
+def answer(
+    url: str, start: int, version: str | None, patience: Patience, end: int | None = None
+) -> Iterator[Head | bytes]:
     """One try at the file at `url`: its head, then its bytes.
 
-    They begin at `start` where the file still is `version` (None: any), else at 0.
+    They begin at `start` where the file still is `version` (None: any), else at 0, and go to `end` (None: all).
     """
     if url.startswith(WEB):
-        return web_answer(url, start, version, patience.silence_seconds)
-    return store_answer(url, start, version)
+        return web_answer(url, start, version, patience.silence_seconds, end)
+    return store_answer(url, start, version, end)
 
 
 def check_no_page(kind: str, piece: bytes) -> None:

@@ -164,10 +164,23 @@ def _of_address(error: FormatError, copy: Path, place: Address) -> FormatError:
 
 
 def _expand(pattern: str, config: CacheConfig, split: str | None) -> list[str]:
-    """Addresses of a pattern: ranges anywhere, globs in the name, or in an object store's folders too; or a folder."""
+    """Addresses of a pattern, or of a folder's shards."""
     address = Address.parse(pattern)
     if is_folder(pattern):
         return _in_folder(replace(address, folder=f"{address.folder}/{address.name}".rstrip("/")), split, config)
+    return expand_address(pattern, config)
+
+
+def is_file_pattern(pattern: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether an address is a file's with one of `suffixes`, or a pattern of some, and no folder's."""
+    address = Address.parse(pattern)
+    has_suffix = any(suffix in address.name.lower() for suffix in suffixes)
+    return bool(address.name) and (has_suffix or _is_glob(address) or RANGE.search(address.name) is not None)
+
+
+def expand_address(pattern: str, config: CacheConfig | None = None) -> list[str]:
+    """Addresses of a pattern: ranges anywhere, globs in the name, or in an object store's folders too."""
+    config, address = config or CacheConfig.from_environment(), Address.parse(pattern)
     try:
         folders = expand_ranges(address.folder)
     except PatternError:

@@ -18,9 +18,9 @@ LIBRARIES = {**dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")), **dict.fromkeys(("g
 VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "mtime", "created")
 
 
-def store_answer(url: str, start: int, version: str | None) -> Iterator[Head | bytes]:
+def store_answer(url: str, start: int, version: str | None, end: int | None = None) -> Iterator[Head | bytes]:
     """The head of the file at `url`, then its bytes, from `start` on where it still is `version` (None: any), else
-    from 0; raises the outcomes."""
+    from 0, to `end`; raises the outcomes."""
     with named_errors(url):
         filesystem, path = filesystem_of(url)
         with filesystem.open(path, "rb", cache_type="none") as file:
@@ -30,7 +30,9 @@ def store_answer(url: str, start: int, version: str | None) -> Iterator[Head | b
             if start:
                 file.seek(start)
             yield Head(size=getattr(file, "size", None), start=start, version=now)
-            while piece := file.read(PIECE_BYTES):
+            place = start
+            while piece := file.read(PIECE_BYTES if end is None else min(PIECE_BYTES, end - place)):
+                place += len(piece)
                 yield piece
 
 

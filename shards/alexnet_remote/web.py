@@ -43,13 +43,16 @@ MISSING, DENIED = (404, 410), (401, 403, 407)
 STORE_HEADERS = ("x-amz-", "x-goog-", "x-guploader", "x-ms-")
 
 
-def web_answer(url: str, start: int, version: str | None, timeout_seconds: float) -> Iterator[Head | bytes]:
-    """The head of the file at `url`, then its bytes: from `start` on if it is still `version`, else from 0.
+def web_answer(
+    url: str, start: int, version: str | None, timeout_seconds: float, end: int | None = None
+) -> Iterator[Head | bytes]:
+    """The head of the file at `url`, then its bytes: from `start` on if it is still `version`, else from 0, to `end`.
 
     `version` None is any; where it is "" the file is sent from 0.
     `timeout_seconds` is for a connection and for each wait for bytes. Raises the outcomes.
     """
-    headers = {"Range": f"bytes={start}-"} if start and version != "" else {}
+    last = "" if end is None else end - 1
+    headers = {"Range": f"bytes={start}-{last}"} if (start or end is not None) and version != "" else {}
     if headers and version:
         headers["If-Range"] = version
     with closing(_request(url, "GET", headers, timeout_seconds)) as response:
@@ -67,7 +70,7 @@ def web_answer(url: str, start: int, version: str | None, timeout_seconds: float
 
 
 def web_head(url: str, timeout_seconds: float) -> Head:
-    """What the server says of the file at `url`; `size` None where it does not tell, or shows a page. Raises the outcomes."""
+    """What the server says of the file at `url`; `size` None where it does not tell or shows a page. Raises the outcomes."""
     # Not every server knows HEAD, and a signature for GET is none for it.
     with (
         suppress(MissingError, DeniedError, TroubleError),

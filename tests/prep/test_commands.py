@@ -11,8 +11,8 @@ import pytest
 
 from alexnet_command.options import Renamed
 from alexnet_pixels import FILTERS
-from alexnet_prep.commands import FILTERS as OFFERED
 from alexnet_prep.commands import commands
+from alexnet_prep.options import FILTERS as OFFERED
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -40,7 +40,7 @@ def address(small_source: Any) -> Iterator[str]:
 
 def test_what_is_at_an_address(address: str, tmp_path: Path, small_source: Any) -> None:
     folder = mirrored(address, tmp_path / "out", "auto", "all")
-    archives = {path.name: path.read_text().strip() for path in folder.glob("*.url")}
+    archives = {path.name: path.read_text().splitlines()[0] for path in folder.glob("*.url")}
     names = [f"ILSVRC2010_images_{split}.tar" for split in ("train", "val", "test")]
     assert archives == {f"{name}.url": f"{address}/{name}{'.gz' if 'val' in name else ''}" for name in names}
     devkit = "ILSVRC2010_devkit-1.0.tar.gz"
@@ -111,6 +111,69 @@ def test_compressed_from_s3(small_source: Any, s3: Any, made: Callable[..., dict
     assert made(f"{s3.url}/in", "there", "--read", "once") == made(small_source.directory, "here")
 
 
+def upload(folder: Path, s3: Any, prefix: str) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            s3.files.pipe_file(f"{s3.bucket}/{prefix}/{path.relative_to(folder)}", path.read_bytes())
+
+
+LABELS = {"tars": ("--label", "json:label"), "parquet": ()}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_tars_and_parquet_files_of_a_bucket(
+    same_sources: Any, s3: Any, made: Callable[..., dict[str, str]], kind: str
+) -> None:
+    here = made(same_sources.directory / kind, "here", *LABELS[kind])
+    upload(same_sources.directory / kind, s3, "in")
+    s3.files.pipe_file(f"{s3.bucket}/in/README.md", b"no part of it")
+    for fault in ("503", "reset", "cut"):
+        s3.proxy.fail("GET */in/*train-*0*", fault, 1)
+    assert made(f"{s3.url}/in", "there", *LABELS[kind]) == here
+    assert made(f"{s3.url}/in/", "there", *LABELS[kind]) == here
+    if kind == "tars":
+        words = (f"{s3.url}/in/set-train-<00..02>.tar", "named", "--source", f"{s3.url}/in/set-val*-*.tar")
+        assert made(*words, *LABELS[kind]) == here
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_tars_and_parquet_files_of_a_web_server(
+    same_sources: Any, plain_server: Callable[..., Any], made: Callable[..., dict[str, str]], kind: str
+) -> None:
+    folder = same_sources.directory / kind
+    proxy = plain_server(folder)
+    proxy.fail("GET *train-*0*", "cut", 1)
+    address = f"http://127.0.0.1:{proxy.port}"
+    named = {
+        "tars": (f"{address}/set-train-{{00..02}}.tar", f"{address}/set-validation-{{00..02}}.tar"),
+        "parquet": tuple(
+            f"{address}/data/{split}-<00000..00001>-of-00002.parquet" for split in ("train", "validation")
+        ),
+    }[kind]
+    here = made(folder, "here", *LABELS[kind])
+    assert made(named[0], "there", "--source", named[1], *LABELS[kind]) == here
+    if kind == "tars":  # python's server lists what it has
+        assert made(address, "listed", *LABELS[kind]) == here
+
+
+def test_compressed_tars(same_sources: Any, tmp_path: Path, made: Callable[..., dict[str, str]], prep: Any) -> None:
+    (tmp_path / "packed").mkdir()
+    for path in sorted((same_sources.directory / "tars").iterdir()):
+        content = path.read_bytes()
+        packed = {".gz": gzip.compress(content), ".zst": zstandard.ZstdCompressor().compress(content)}
+        form = ".gz" if "00" in path.name else ".zst"
+        (tmp_path / "packed" / f"{path.name}{form}").write_bytes(packed[form])
+    words = LABELS["tars"]
+    assert made(tmp_path / "packed", "there", *words) == made(same_sources.directory / "tars", "here", *words)
+    command = ("shards", "--source", tmp_path / "packed", "--out", tmp_path / "val", "--split", "val", *words)
+    assert "give the classes with --classes, or make train too" in prep(*command, status=1).stderr
+    made(tmp_path / "packed", "train", *words, "--split", "train")
+    prep(*command[:3], "--out", tmp_path / "train", *command[5:], "--num-shards", 2)  # its classes are known by now
+    assert {name: content for name, content in digests(tmp_path / "train").items() if name[0] != "_"} == {
+        name: content for name, content in digests(tmp_path / "here").items() if name[0] != "_"
+    }
+
+
 def test_what_is_not_there(tmp_path: Path, plain_server: Callable[..., Any]) -> None:
     (tmp_path / "empty").mkdir()
     address = f"http://127.0.0.1:{plain_server(tmp_path / 'empty').port}"
@@ -118,8 +181,22 @@ def test_what_is_not_there(tmp_path: Path, plain_server: Callable[..., Any]) -> 
         SourceError, match=r"no ImageNet source there; expected ILSVRC2010_images_train\.tar or .*, or \.gz"
     ):
         mirrored(address, tmp_path / "out", "auto", "all")
-    with pytest.raises(SourceError, match="only the official archives are read from an address"):
+    with pytest.raises(
+        SourceError, match=r"expected parquet files or webdataset tars; a web server need not list what"
+    ):
         mirrored(address, tmp_path / "out", "parquet", "all")
+    for pattern, line in (
+        ("train-{0..1}.tar", r"train-0.tar: not there \(404"),
+        ("train-*.parquet", "nothing there matches this glob"),
+        ("a.zip", "no ImageNet source there"),
+        ("{a,b}.tar", "unreadable shard pattern"),
+    ):
+        with pytest.raises(SourceError, match=line):
+            mirrored(f"{address}/{pattern}", tmp_path / "out", "auto", "all")
+    with pytest.raises(SourceError, match="has the same name; expected files of different names"):
+        mirrored(f"{address}/a/x.tar\n{address}/b/x.tar", tmp_path / "out", "auto", "all")
+    with pytest.raises(SourceError, match=r"expected a .tar, .tar.gz, .tar.zst or .parquet file"):
+        mirrored(f"{address}/a/x.tar\n{address}/b/x.zip", tmp_path / "out", "auto", "all")
     assert mirrored(tmp_path, tmp_path / "out", "auto", "all") == tmp_path
 
 

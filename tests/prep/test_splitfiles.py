@@ -65,3 +65,12 @@ def test_what_is_said_without_validation(tmp_path: Path) -> None:
     line = missing_splits(tmp_path, ("train",))
     assert line.endswith("no validation split, by the names val and validation; there also lie dev/, notes.txt, valid/")
     assert missing_splits(tmp_path, ("train", "val")) == ""
+
+
+def test_tars_in_other_forms(tmp_path: Path) -> None:
+    touch(tmp_path, "train-2.tar.gz", "train-1.tar.url", "train-10.tar", "train-1.tar.zst", "val.parquet.url")
+    touch(tmp_path, "ILSVRC2010_devkit-1.0.tar.gz", "x.tar.bz2")
+    assert names_of(tmp_path) == {"train": ["train-1.tar.url", "train-10.tar", "train-2.tar.gz"]}
+    assert names_of(tmp_path, ".parquet") == {"val": ["val.parquet.url"]}
+    touch(tmp_path, "train-1.tar")
+    assert names_of(tmp_path)["train"][0] == "train-1.tar"
