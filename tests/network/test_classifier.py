@@ -14,7 +14,7 @@ class CornerNetwork(nn.Module):
         return torch.stack([torch.zeros(len(x)), x[:, 0, 0, 0]], 1)
 
 
-def test_probabilities_are_averaged_after_the_softmax() -> None:
+def test_probabilities_are_averaged_after_the_softmax_and_logits_before_it() -> None:
     images_nhwc = torch.zeros((1, 256, 256, 3), dtype=torch.uint8)
     images_nhwc[0, 0, 0, 0] = 3  # the first pixel of one view of ten alone
     zeros = {name: torch.zeros(1, 3, 1, 1) for name in ("mean_nchw", "channel_mean_nchw")}
@@ -26,3 +26,9 @@ def test_probabilities_are_averaged_after_the_softmax() -> None:
     assert torch.equal(one, torch.tensor([[0.5, 0.5]]))
     lit = torch.tensor([0.0, 3.0]).softmax(0)
     torch.testing.assert_close(classifier.probabilities(images_nhwc, views=10), (one * 9 + lit) / 10)
+    # As some replications have it: one view's 3.0 is 0.3 in the mean of ten.
+    logits = classifier.log_probabilities(images_nhwc, 10, "logits")
+    torch.testing.assert_close(
+        logits, torch.tensor([[0.0, 0.3]], dtype=torch.float64).log_softmax(1), rtol=0, atol=1e-6
+    )
+    assert torch.equal(classifier.log_probabilities(images_nhwc, 1, "logits").exp().float(), one)

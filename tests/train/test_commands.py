@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from alexnet_network import AVERAGES as OF_NETWORKS
 from alexnet_shards.shardset import open_shards
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.classlist import list_sha256
-from alexnet_train.commandoptions import DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES
+from alexnet_train.commandoptions import AVERAGES, DEFAULT_RECIPE, FORMATS, ORDERS, SOURCES
 from alexnet_train.export import FORMATS as EXPORTED
 from alexnet_train.importer import ORDERS as CAFFE_ORDERS
 from alexnet_train.importer import SOURCES as IMPORTED
@@ -104,6 +105,7 @@ def test_text_results(run: Any, make_run: Callable[..., str], tmp_path: Path) ->
 def test_options_offer_what_there_is() -> None:
     assert (EXPORTED, tuple(CAFFE_ORDERS)) == (FORMATS, ORDERS)
     assert (SOURCES, DEFAULT_RECIPE) == (IMPORTED, OF_RECIPES)
+    assert tuple(OF_NETWORKS) == AVERAGES
 
 
 @pytest.mark.parametrize("spelling", ["train-{000..001}.tar", "train-<000..001>.tar", "train-*.tar", "words"])

@@ -1,6 +1,6 @@
 """Evaluation against a plain loop over decoded images, views and networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,14 +39,25 @@ def classifier(directory: Path, shards: ShardSet, seed: int) -> Classifier:
 
 def plain_counts(directory: Path, shards: ShardSet, networks: list[Classifier], views: int) -> tuple[int, int]:
     """(top-1 wrong, top-5 wrong), one image and one view at a time."""
+    top1 = top5 = 0
+    for label, logits in plain_logits(directory, shards, networks, views):
+        order = np.argsort(-np.exp(log_softmax(logits)).sum(0)).tolist()
+        top1 += order[0] != label
+        top5 += label not in order[:5]
+    return top1, top5
+
+
+def plain_logits(
+    directory: Path, shards: ShardSet, networks: list[Classifier], views: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The label and the (networks x views, 7) logits of each image, one image and one view at a time."""
     mean_hwc = load_stats(directory / "stats.npz").mean_image_hwc[16:240, 16:240]
     crops = [(16, 16)] if views == 1 else [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
-    top1 = top5 = 0
     for row in shards.rows:
         with Path(shards.paths[row["shard"]]).open("rb") as file:
             file.seek(int(row["offset"]))
             image_hwc = simplejpeg.decode_jpeg(file.read(int(row["size"])))
-        total = np.zeros(7)
+        logits = []
         for network in networks:
             network.model.eval()
             for top, left in crops:
@@ -54,11 +65,29 @@ def plain_counts(directory: Path, shards: ShardSet, networks: list[Classifier], 
                 for one_hwc in [crop_hwc] if views == 1 else [crop_hwc, crop_hwc[:, ::-1]]:
                     x = torch.from_numpy((one_hwc - mean_hwc).transpose(2, 0, 1).copy())[None]
                     with torch.no_grad():
-                        total += network.model(x)[0].double().softmax(0).numpy()
-        order = np.argsort(-total).tolist()
-        top1 += order[0] != row["label"]
-        top5 += row["label"] not in order[:5]
-    return top1, top5
+                        logits.append(network.model(x)[0].double().numpy())
+        yield int(row["label"]), np.stack(logits)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_logits_averaged_equal_a_plain_loop(networks: int, make_run: Callable[..., str], tmp_path: Path) -> None:
+    """What some replications do instead of the paper's average of probabilities."""
+    make_run(tmp_path)
+    shards = open_shards([f"{tmp_path}/val-*.tar"])
+    classifiers = [classifier(tmp_path, shards, seed) for seed in range(networks)]
+    found = evaluate(classifiers, shards, replace(config(10), average="logits"))
+    wrong, losses = 0, []
+    for label, logits in plain_logits(tmp_path, shards, classifiers, 10):
+        mean = log_softmax(logits.mean(0))
+        wrong += int(mean.argmax() != label)
+        losses.append(-mean[label])
+    assert (found.average, found.top1_wrong) == ("logits", wrong)
+    assert found.loss == pytest.approx(np.mean(losses), rel=1e-4)
+    assert abs(evaluate(classifiers, shards, config(10)).loss / found.loss - 1) > 1e-3
 
 
 @pytest.mark.parametrize("views", [1, 10])

@@ -49,6 +49,7 @@ def test_result_for_json() -> None:
     assert found.as_dict().keys() == {
         "images",
         "views",
+        "average",
         "top1_wrong",
         "top5_wrong",
         "quarantined",

@@ -7,7 +7,7 @@ loss = functional.cross_entropy(model(x), batch.labels)
 
 from alexnet_network.bounds import Bounds, check_choices, check_numbers, shown
 from alexnet_network.caffemodel import CaffeLayer, order_behind, read_caffemodel
-from alexnet_network.classifier import Classifier, log_mean
+from alexnet_network.classifier import AVERAGES, Average, Classifier, log_mean
 from alexnet_network.input import DeviceStats, InputConfig, train_input
 from alexnet_network.model import AlexNet, LayerCost, layer_costs
 from alexnet_network.modelconfig import FEATURE_MAP_PX, LAYERS, ModelConfig, check_map_sides, layer_names
@@ -17,9 +17,11 @@ from alexnet_network.precision import Precision, autocast, make_scaler, set_swit
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
+    "AVERAGES",
     "FEATURE_MAP_PX",
     "LAYERS",
     "AlexNet",
+    "Average",
     "Bounds",
     "CaffeLayer",
     "Classifier",

@@ -1,13 +1,17 @@
 """A trained network with what it needs to see an image: its input conventions, statistics and class list."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from alexnet_network.input import DeviceStats, InputConfig, view_inputs
 from alexnet_shards.manifest import ClassFact
+
+Average = Literal["probabilities", "logits"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,12 +24,13 @@ class Classifier:
     classes: tuple[ClassFact, ...]
 
     @torch.no_grad()
-    def log_probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
+    def log_probabilities(self, images_nhwc: Tensor, views: int, average: Average = "probabilities") -> Tensor:
         """(B, 256, 256, 3) uint8 -> (B, classes) float64: log of the softmax averaged over the views (paper section 4.1).
 
-        Logarithms keep classes apart whose probabilities are no numbers above 0 any more.
+        Logarithms keep classes apart whose probabilities are no numbers above 0 any more. `average` "logits": of the
+        softmax of the views' mean logits, which is not the paper's.
         """
-        return log_mean(self.view_log_probabilities(images_nhwc, views))
+        return AVERAGES[average](self.view_log_probabilities(images_nhwc, views))
 
     @torch.no_grad()
     def view_log_probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
@@ -42,3 +47,12 @@ class Classifier:
 def log_mean(log_values: Tensor) -> Tensor:
     """Log of the mean over the first dimension of what `log_values` (K, ...) are the logs of; of one, the same numbers."""
     return log_values.logsumexp(0) - math.log(len(log_values)) if len(log_values) > 1 else log_values[0]
+
+
+def logit_mean(log_values: Tensor) -> Tensor:
+    """(K, ..., classes) log probabilities -> (..., classes): those of the mean of the K logits, which differ from them by
+    a number an image alone."""
+    return log_values.mean(0).log_softmax(-1)
+
+
+AVERAGES: Mapping[Average, Callable[[Tensor], Tensor]] = {"probabilities": log_mean, "logits": logit_mean}

@@ -15,6 +15,7 @@ FORMATS = ("onnx", "safetensors", "torchvision")
 INPUT_SIDES = ("256", "224", "227")
 SOURCES = ("caffe", "torchvision")
 ORDERS = ("lrn-pool", "pool-lrn")
+AVERAGES = ("probabilities", "logits")
 TRACKERS = ("csv", "tensorboard", "wandb")
 
 VERIFY_CACHE = click.option(
@@ -32,6 +33,12 @@ CHECKPOINT = click.option(
     help="A file of RUN/checkpoints, or RUN: its best.",
 )
 VIEWS = click.option("--views", type=click.Choice(["1", "10"]), default="10", help="Crops of each image.")
+AVERAGE = click.option(
+    "--average",
+    type=click.Choice(AVERAGES),
+    default=AVERAGES[0],
+    help="What is averaged over views and checkpoints: logits as some replications do, not the paper.",
+)
 TRACK = click.option(
     "--track",
     "trackers",

@@ -60,7 +60,7 @@ def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
         f"the trained network: {trained['checkpoint']}",
         f"the figures of each step: {directory / 'run' / 'metrics.jsonl'}",
         *(f"a page to look at: {path.resolve().as_uri()}" for path in pages),
-        f"Run again, all but the evaluation is kept as it is; remove {directory} to start afresh.",
+        f"Run again, all is kept as it is; remove {directory} to start afresh.",
     ]
 
 

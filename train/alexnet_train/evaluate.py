@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_network import AlexNet, Classifier, DeviceStats, log_mean
+from alexnet_network import AVERAGES, AlexNet, Average, Classifier, DeviceStats
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
@@ -28,7 +28,8 @@ class EvalConfig:
 
     Up to `quarantine` bad samples are left out of the errors and counted; one more, and the evaluation fails.
     `threads` decode, 0 a share of the cores. `stop` ends its waits. `confusions` and `answers` say whether the result has
-    them, in the first process.
+    them, in the first process. `average` is what is averaged over views and networks: probabilities, or, as some
+    replications have it, logits.
     """
 
     views: int
@@ -39,6 +40,7 @@ class EvalConfig:
     stop: Stop | None = None
     confusions: bool = False
     answers: bool = False
+    average: Average = "probabilities"
 
 
 def load_classifier(path: Path, device: torch.device) -> Classifier:
@@ -87,15 +89,17 @@ def evaluate(
     )
     counts = _Counts(world, confusions=config.confusions)
     answers = AnswerSheet(world) if config.answers else None
-    kept = _all_views if config.answers else _mean_of_views
+    mean = AVERAGES[config.average]
     with Stream(shards, how, config.stop) as stream:
         for batch in stream.epoch(world.device):
             by_view = (one.view_log_probabilities(batch.images_nhwc, config.views) for one in classifiers)
-            in_order = [_in_order(found, order) for found, order in zip(map(kept, by_view), orders, strict=True)]
-            scores = log_mean(torch.stack([log_mean(found) for found in in_order]))
+            # The views of several networks would take their memory all at once, where only their mean is wanted.
+            kept = (found if config.answers else mean(found)[None] for found in by_view)
+            in_order = [_in_order(found, order) for found, order in zip(kept, orders, strict=True)]
+            scores = mean(torch.stack([mean(found) for found in in_order]))
             counts.add(scores, batch.labels, batch.valid)
             if answers is not None:
-                answers.add(batch, scores, log_mean(torch.stack(in_order)))
+                answers.add(batch, scores, mean(torch.stack(in_order)))
             on_images(int(batch.valid.sum()))
     return replace(counts.result(shards, config), answers=answers.result() if answers is not None else None)
 
@@ -135,6 +139,7 @@ class _Counts:
             images=images,
             quarantined=shards.num_samples - images,
             views=config.views,
+            average=config.average,
             top1_wrong=int(top1_wrong),
             top5_wrong=int(top5_wrong) if self._classes > TOP else None,
             loss=loss / images,
@@ -164,15 +169,6 @@ def output_orders(classifiers: Sequence[Classifier], shards: ShardSet) -> list[l
     if bool((shards.labels == NO_LABEL).any()):
         raise AlexnetError(f"{shards.paths[0]}: its labels are private; evaluate on shards with labels, as val-*.tar")
     return orders
-
-
-def _all_views(scores: Tensor) -> Tensor:
-    return scores
-
-
-def _mean_of_views(scores: Tensor) -> Tensor:
-    """(views, B, classes) -> (1, B, classes): the views of several networks would take their memory all at once."""
-    return log_mean(scores)[None]
 
 
 def _in_order(scores: Tensor, order: list[int] | None) -> Tensor:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from alexnet_network import Average
 from alexnet_shards.manifest import ClassFact
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
 class EvalResult:
     """Exact counts of one evaluation; errors are fractions of `images`, beside which `quarantined` ones were bad.
 
-    `top5_wrong` is None for networks of five classes or fewer, whose labels are always among five. `loss` is the mean of
-    -log of the label's probability. `confusions` (pairs, 3) int64 are (label, class that the network says, images) of
-    every such pair that there is, ascending: many classes take no more memory than their images. `answers` are there where
-    they were asked for (answers.py).
+    `average` over `views` and networks is of probabilities or logits. `top5_wrong` is None for networks of five classes or
+    fewer, whose labels are always among five. `loss` is the mean of -log of the label's probability. `confusions`
+    (pairs, 3) int64 are (label, class that the network says, images) of every such pair that there is, ascending: many
+    classes take no more memory than their images. `answers` are there where they were asked for (answers.py).
     """
 
     images: int
     views: int
+    average: Average = "probabilities"
     top1_wrong: int
     top5_wrong: int | None
     quarantined: int
