@@ -34,9 +34,7 @@ class Module(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-with Stream(
-    open_shards([f"{sys.argv[1]}/shards/train-*.tar"]), StreamConfig(batch_size=8, seed=0, last="keep")
-) as stream:
+with Stream(open_shards([f"{sys.argv[1]}/shards/train-*.tar"]), StreamConfig(batch_size=8, seed=0)) as stream:
     options = {
         "logger": False,
         "enable_checkpointing": False,

@@ -13,7 +13,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from alexnet_stream import Stream, StreamConfig, open_shards
 
 shards = open_shards([f"{sys.argv[1]}/shards/train-*.tar"])
-config = StreamConfig(batch_size=8, seed=0, last="keep")
+config = StreamConfig(batch_size=8, seed=0)
 with Stream(shards, config) as stream:
     loader = StatefulDataLoader(stream, batch_size=None)
     batches = iter(loader)

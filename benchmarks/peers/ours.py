@@ -17,7 +17,7 @@ CHILD = os.environ.get("CHILD") == "1"
 
 def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
     shards = open_shards([f"{folder}/train-*.tar"])
-    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=THREADS, child_process=CHILD)
+    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=THREADS, child_process=CHILD, last="drop")
     with Stream(shards, config) as stream:
         for epoch in range(epochs):
             table = epoch_table(shards.num_samples, 1, epoch)

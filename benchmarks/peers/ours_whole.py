@@ -34,7 +34,7 @@ class Corners:
 
 
 def by_stream(shards: ShardSet, epochs: int) -> Iterator[tuple[Any, Any, Any]]:
-    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=1, crop="none")
+    config = StreamConfig(batch_size=BATCH_SIZE, seed=1, threads=1, crop="none", last="drop")
     with Stream(shards, config) as stream:
         for _ in range(epochs):
             for batch in stream:

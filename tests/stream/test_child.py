@@ -109,7 +109,7 @@ def test_a_killed_child_is_one_line_and_the_next_start_works(pattern: str) -> No
     assert not [child for child in children_of(os.getpid()) if is_loader(child)]
     assert not own_memory()
     with Stream(shards, config) as stream:
-        assert sum(len(batch.rows) for batch in stream.epoch()) == 16
+        assert sum(len(batch.rows) for batch in stream.epoch()) == 17
 
 
 def kill_the_child(shards: ShardSet, config: StreamConfig) -> None:

@@ -29,7 +29,7 @@ def shards(make_shards: Callable[..., str], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def stream(shards: ShardSet) -> Iterator[Stream]:
-    with Stream(shards, StreamConfig(batch_size=BATCH, seed=3, last="keep", threads=1)) as opened:
+    with Stream(shards, StreamConfig(batch_size=BATCH, seed=3, threads=1)) as opened:
         yield opened
 
 
@@ -39,7 +39,7 @@ def rows(batches: Any) -> list[list[int]]:
 
 def reference(shards: ShardSet, epochs: int) -> list[list[list[int]]]:
     """The rows of each epoch's batches, by the stream's own `epoch`."""
-    with Stream(shards, StreamConfig(batch_size=BATCH, seed=3, last="keep", threads=1)) as opened:
+    with Stream(shards, StreamConfig(batch_size=BATCH, seed=3, threads=1)) as opened:
         return [rows(opened.epoch()) for _ in range(epochs)]
 
 
@@ -81,7 +81,7 @@ def test_it_cannot_be_pickled(stream: Stream) -> None:
 
 def test_torchdatas_stateful_loader_goes_on_with_a_stream(shards: ShardSet) -> None:
     expected = reference(shards, 1)[0]
-    config = StreamConfig(batch_size=BATCH, seed=3, last="keep", threads=1)
+    config = StreamConfig(batch_size=BATCH, seed=3, threads=1)
     with Stream(shards, config) as stream:
         loader = StatefulDataLoader(stream, batch_size=None)
         batches = iter(loader)
@@ -156,7 +156,7 @@ def test_lightning_trains_and_goes_on_in_the_middle_of_an_epoch(shards: ShardSet
             max_epochs=2, accelerator="cpu", enable_checkpointing=False, default_root_dir=tmp_path, **quiet
         )
         probe = Probe(tmp_path / "middle.ckpt", crash_after)
-        config = StreamConfig(batch_size=BATCH, seed=3, last="keep", threads=1)
+        config = StreamConfig(batch_size=BATCH, seed=3, threads=1)
         with Stream(shards, config) as stream, suppress(Crash):
             trainer.fit(probe, stream, ckpt_path=checkpoint)
         return probe.seen

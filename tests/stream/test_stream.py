@@ -141,6 +141,14 @@ def test_exactly_once(shards: ShardSet, batch_size: int, world_size: int, last: 
         assert sum(size[0] for size in sizes) == batch_size
 
 
+def test_nothing_is_left_out_unless_asked(shards: ShardSet) -> None:
+    with Stream(shards, StreamConfig(batch_size=8, seed=1)) as stream:
+        for _ in range(2):
+            rows = [batch.rows.tolist() for batch in stream.epoch()]
+            assert [len(part) for part in rows] == [8, 8, 5]
+            assert sorted(row for part in rows for row in part) == list(range(21))
+
+
 def test_orders_of_epochs(shards: ShardSet) -> None:
     config = StreamConfig(batch_size=7, seed=1)
     with Stream(shards, config) as stream:
@@ -255,7 +263,7 @@ def test_meters(shards: ShardSet) -> None:
     with Stream(shards, StreamConfig(batch_size=4, seed=2)) as stream:
         list(stream.epoch())
         meters = stream.meters
-    assert (meters["images"], meters["batches"], meters["quarantined"]) == (20, 5, 0)
+    assert (meters["images"], meters["batches"], meters["quarantined"]) == (21, 6, 0)
     assert all(meters[name] > 0 for name in ("decode_seconds", "read_seconds", "wait_seconds"))
 
 
@@ -305,7 +313,7 @@ def test_a_state_of_other_shards(shards: ShardSet, state: dict[str, int]) -> Non
         ({"last": "wrap"}, "last 'wrap'"),
         ({"order": "random"}, "order 'random'"),
         ({"quarantine": -1}, "quarantine -1"),
-        ({"batch_size": 22}, "21 samples are less than one batch of 22"),
+        ({"batch_size": 22, "last": "drop"}, "21 samples are less than one batch of 22"),
     ],
 )
 def test_wrong_configurations(shards: ShardSet, change: dict[str, Any], message: str) -> None:

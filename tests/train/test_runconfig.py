@@ -22,5 +22,6 @@ def test_stream_config() -> None:
     )
     found = stream_config(recipe, run)
     assert (found.batch_size, found.seed, found.flip, found.crop) == (6, 9, False, "centre")
+    assert found.last == "drop"  # an update of a short batch would count as much as one of a whole one
     assert (found.rank, found.world_size, found.threads) == (1, 2, 3)
     assert (found.child_process, found.quarantine, found.pin_memory) == (True, 7, False)

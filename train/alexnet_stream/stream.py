@@ -44,12 +44,12 @@ class StreamConfig:
     """How a ShardSet is streamed.
 
     `batch_size` counts the samples of all ranks. `crop` "random" or "centre" gives 224x224 crops, "none" whole 256x256
-    images, no flip, no noise; `flip` False mirrors none, `flip_once` the same ones in every epoch. `last` is what becomes
-    of the short batch at the end: dropped, kept short (a rank's part may be empty), or padded to full size with `valid`
-    False. `order` "global" shuffles everything, "window" within windows of `window_shards` shards, for disks and networks
-    that do not like random reads; "auto" takes windows for remote shards alone. `threads` 0: this process's share of the
-    cores; with `child_process` they run in a process of their own. `quarantine`: so many bad samples are replaced (crops)
-    or masked (whole images) before the stream fails.
+    images, no flip, no noise; `flip` False mirrors none, `flip_once` the same ones in every epoch. `last` is what becomes of
+    the short batch at the end: kept short (a rank's part may be empty), padded to full size with `valid` False, or dropped,
+    whose samples then are others in each epoch. `order` "global" shuffles everything, "window" within windows of
+    `window_shards` shards, for disks and networks that do not like random reads; "auto" takes windows for remote shards
+    alone. `threads` 0: this process's share of the cores; with `child_process` they run in a process of their own.
+    `quarantine`: so many bad samples are replaced (crops) or masked (whole images) before the stream fails.
     """
 
     batch_size: int
@@ -60,7 +60,7 @@ class StreamConfig:
     crop: Literal["random", "centre", "none"] = "random"
     flip: bool = True
     flip_once: bool = False
-    last: Literal["drop", "keep", "pad"] = "drop"
+    last: Literal["drop", "keep", "pad"] = "keep"
     order: Literal["auto", "global", "window"] = "auto"
     window_shards: int = 16
     threads: int = 0

@@ -41,13 +41,15 @@ class RunConfig:
 
 
 def stream_config(recipe: Recipe, run: RunConfig) -> StreamConfig:
-    """How the recipe's training shards are streamed to one of the processes."""
+    """How the recipe's training shards are streamed to one of the processes: every batch is whole, as an update's rate is
+    one for whole batches."""
     return StreamConfig(
         batch_size=recipe.train.batch_size,
         seed=recipe.train.seed,
         crop=recipe.input.crop,
         flip=recipe.input.flip,
         flip_once=recipe.input.flip_once,
+        last="drop",
         rank=run.world.rank,
         world_size=run.world.size,
         pin_memory=run.world.device.type == "cuda",
