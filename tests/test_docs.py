@@ -84,6 +84,28 @@ def _check_options(span: str) -> None:
     assert named <= known, span
 
 
+def test_every_option_is_explained() -> None:
+    """In the row of its command, or among those that mean the same everywhere; and no row names another's."""
+    page = (ROOT / "docs" / "commands.md").read_text()
+    everywhere = spelled(page.partition("## Options that mean the same everywhere")[2].partition("\n## ")[0])
+    everywhere |= {"--help", "--version", "--json"}
+    rows = dict(re.findall(r"^\| `(alexnet-[a-z -]+)` \| (.*) \|$", page, re.MULTILINE))
+    commands = {
+        "alexnet-train report" if name == "report" else f"alexnet-{name}": command
+        for name, command in train_commands.commands.items()
+    } | {f"alexnet-prep {name}": command for name, command in prep_commands.commands.items()}
+    assert rows.keys() == commands.keys()
+    for name, command in commands.items():
+        # Of an option with old names the first is the one that is shown.
+        own = {parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("--")}
+        assert own - everywhere <= spelled(rows[name]) <= own, name
+
+
+def spelled(text: str) -> set[str]:
+    """The options that stand in a text as code."""
+    return {word for span in re.findall(r"`([^`\n]+)`", text) for word in span.split() if word.startswith("--")}
+
+
 def test_the_first_commands_of_the_readme_are_those_lines() -> None:
     lines = [words[0] for words in typed_lines(README)]
     assert lines.count("make") >= 2
