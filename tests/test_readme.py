@@ -19,4 +19,4 @@ def test_the_loaders_snippet_runs_without_a_gpu(tmp_path: Path, make_shards: Cal
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    assert done.stdout == "torch.Size([256, 224, 224, 3]) torch.uint8 256 {'epoch': 1, 'position': 0}\n"
+    assert done.stdout == "torch.Size([14, 224, 224, 3]) torch.uint8 14 {'epoch': 1, 'position': 0}\n"
