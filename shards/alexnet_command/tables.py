@@ -11,6 +11,7 @@ from alexnet_shards.shown import shown
 
 GAP = "  "
 MIN_FOLD_CELLS = 16
+MIN_BAR_CELLS, MAX_BAR_CELLS = 4, 24
 
 
 def table_lines(
@@ -52,6 +53,19 @@ def screen_cells() -> int:
     if (sys.stdout is not None and sys.stdout.isatty()) or os.environ.get("COLUMNS", "").isdecimal():
         return max(20, shutil.get_terminal_size().columns)
     return 1 << 20
+
+
+def bar_text(share: float, width: int | None = None) -> str:
+    """A share, 0..1, as a bar of characters, in a fifth of `width` (the screen's), at most MAX_BAR_CELLS; "" for none.
+
+    In blocks and eighths of them where stdout can show these, else in #.
+    """
+    cells = min(MAX_BAR_CELLS, max(MIN_BAR_CELLS, (screen_cells() if width is None else width) // 5))
+    share = min(1.0, max(0.0, share))
+    if not (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf"):
+        return "#" * round(share * cells)
+    whole, eighths = divmod(round(share * cells * 8), 8)
+    return "\u2588" * whole + (chr(0x2590 - eighths) if eighths else "")
 
 
 def fold(text: str, cells: int) -> list[str]:

@@ -4,12 +4,30 @@ page = Page(title="Shards", sections=(Section(title="Account", blocks=(Table(hea
 write_page(Path("report.html"), page)
 """
 
-from alexnet_pages.blocks import Block, Chart, Charts, Commands, Gallery, Page, Pairs, Picture, Section, Table, Text
+from alexnet_pages.blocks import (
+    Bar,
+    Block,
+    Card,
+    Cards,
+    Chart,
+    Charts,
+    Commands,
+    Gallery,
+    Page,
+    Pairs,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
 from alexnet_pages.page import can_draw, check_page, write_page
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
+    "Bar",
     "Block",
+    "Card",
+    "Cards",
     "Chart",
     "Charts",
     "Commands",

@@ -86,7 +86,32 @@ class Gallery:
     even: bool = False
 
 
-Block = Text | Pairs | Table | Chart | Charts | Gallery | Commands
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A name and its share, 0..1, as a bar; `marked` ones are those that are right."""
+
+    name: str
+    share: float
+    marked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A picture with bars below it, and small pictures below these."""
+
+    picture: Picture
+    bars: tuple[Bar, ...]
+    below: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cards:
+    """Cards side by side."""
+
+    cards: tuple[Card, ...]
+
+
+Block = Text | Pairs | Table | Chart | Charts | Gallery | Cards | Commands
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,24 @@ def append_bytes(path: Path, content: bytes) -> None:
                 content = content[file.write(content) :]
 
 
+def write_at(path: Path, pieces: Sequence[tuple[int, bytes]]) -> None:
+    """Write each (offset, content) into the file `path`, which is there; all of them are on disk when this returns.
+
+    Raises FileError where a link or something that is no file stands there, or the system refuses.
+    """
+    _refuse_special(path)
+    with worded(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for offset, content in pieces:
+                written = 0
+                while written < len(content):
+                    written += os.pwrite(descriptor, content[written:], offset + written)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def link_or_copy(source: Path, name: Path) -> None:
     """Make `name` another name of the file `source`, whole or not at all; a copy where there are no hard links.
 

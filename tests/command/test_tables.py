@@ -1,9 +1,11 @@
 """Tables are whole at every width."""
 
+import io
+
 import pytest
 from rich.cells import cell_len
 
-from alexnet_command.tables import fold, pair_lines, screen_cells, table_lines
+from alexnet_command.tables import bar_text, fold, pair_lines, screen_cells, table_lines
 
 HEADER = ("split", "images", "what is wrong")
 ROWS = [("train", "1,281,167", "nothing at all that anybody would have to know of"), ("val", "5", "a[/b] [bold]")]
@@ -70,3 +72,16 @@ def test_columns_names_the_width(columns: str, expected: int, monkeypatch: pytes
 def test_a_pipe_is_unbounded(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert screen_cells() > 10_000
+
+
+def test_bars_are_as_long_as_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eighths of a block in UTF-8, # elsewhere; never wider than a fifth of the screen, nor than 24."""
+    for encoding, full in (("utf-8", "\u2588"), ("latin-1", "#")):
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+        for width in (20, 50, 80, 1 << 20):
+            cells = min(24, max(4, width // 5))
+            assert bar_text(1.0, width) == full * cells == bar_text(7.0, width)
+            assert bar_text(0.0, width) == ""
+            assert bar_text(0.5, width) == full * (cells // 2)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
+    assert [bar_text(eighths / 32, 20) for eighths in (1, 4, 7, 9)] == ["\u258f", "\u258c", "\u2589", "\u2588\u258f"]

@@ -1,10 +1,11 @@
 """A classifier's probabilities against its own network, view by view."""
 
+import pytest
 import torch
 from torch import nn
 
 from alexnet_network import Classifier, DeviceStats, InputConfig
-from alexnet_shards import ClassFact
+from alexnet_shards import AlexnetError, ClassFact
 
 
 class CornerNetwork(nn.Module):
@@ -32,3 +33,8 @@ def test_probabilities_are_averaged_after_the_softmax_and_logits_before_it() -> 
         logits, torch.tensor([[0.0, 0.3]], dtype=torch.float64).log_softmax(1), rtol=0, atol=1e-6
     )
     assert torch.equal(classifier.log_probabilities(images_nhwc, 1, "logits").exp().float(), one)
+    views = classifier.view_log_probabilities(images_nhwc, views=10).exp()
+    assert views.shape == (10, 1, 2)
+    torch.testing.assert_close(views[:, 0, 1].float(), torch.tensor([lit[1], *[0.5] * 9]))
+    with pytest.raises(AlexnetError, match="CornerNetwork"):
+        classifier.features(images_nhwc)

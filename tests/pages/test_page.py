@@ -6,13 +6,14 @@ from typing import Literal
 
 import pytest
 
-from alexnet_pages import Gallery, Page, Pairs, Picture, Section, Table, Text, can_draw, write_page
+from alexnet_pages import Bar, Card, Cards, Gallery, Page, Pairs, Picture, Section, Table, Text, can_draw, write_page
 from alexnet_pages.charts import bar_chart, line_chart
 from alexnet_pages.page import MAX_PAGE_BYTES, PageError, render_page
 from alexnet_shards.extras import MissingLibraryError
 
 DRAWN = "document.documentElement.dataset.drawn === 'yes'"
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+PIXEL = Picture(uri="data:image/gif;base64,R0lGODlhAQABAAAAACw=", alt=EVIL, caption=EVIL)
 
 
 def page_of(name: str) -> Page:
@@ -20,9 +21,8 @@ def page_of(name: str) -> Page:
         Text(text=name),
         Pairs(pairs=((name, name),)),
         Table(header=("name", "n"), rows=((name, "1"),), caption=name),
-        Gallery(
-            pictures=(Picture(uri="data:image/gif;base64,R0lGODlhAQABAAAAACw=", alt=name, caption=name),), caption=name
-        ),
+        Gallery(pictures=(PIXEL,), caption=name),
+        Cards(cards=(Card(picture=PIXEL, bars=(Bar(name=name, share=0.5, marked=True),), below=(PIXEL,)),)),
         line_chart(name, name, {name: [(1.0, 2.0), (2.0, 3.0)]}, (name, "y")),
     )
     rest = tuple(
@@ -44,6 +44,7 @@ def test_a_page_in_a_browser(
         assert seen.text("h1") == [EVIL]
         assert seen.page.locator(".chart svg").count() == 3
         assert seen.text("section:first-of-type > .wide td") == [EVIL, "1"]
+        assert seen.text(".card .name") == [f"{EVIL} ✓"]
         background = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
         seen.page.emulate_media(media="print")

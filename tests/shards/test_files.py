@@ -21,6 +21,7 @@ from alexnet_shards.files import (
     output_path,
     own_directory,
     sync_directory,
+    write_at,
     write_atomic,
 )
 
@@ -270,3 +271,15 @@ def test_every_failure_of_the_system_has_a_line() -> None:
     assert str(file_error("x", OSError("3 requested and 2 written"))).startswith(
         "x: cannot be written (3 requested and"
     )
+
+
+def test_pieces_are_written_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"..........")
+    write_at(path, [(2, b"ab"), (8, b"cdef"), (5, b"")])
+    assert path.read_bytes() == b"..ab....cdef"
+    (tmp_path / "link").symlink_to(path)
+    for name in ("absent", "link"):
+        with pytest.raises(FileError):
+            write_at(tmp_path / name, [(0, b"x")])
+    assert path.read_bytes() == b"..ab....cdef"

@@ -1,5 +1,6 @@
 """Results as lines to read."""
 
+from alexnet_command.tables import bar_text
 from alexnet_train.report import result_lines
 
 RECORD = {
@@ -48,8 +49,8 @@ def test_predictions_are_a_table_an_image() -> None:
     assert lines[:4] == [
         "p.jpg",
         "class  WNID  words   probability",
-        "    3  n01   a\\ndog        90.0%",
-        "   14  n2    cat            5.0%",
+        f"    3  n01   a\\ndog        90.0%  {bar_text(0.9)}",
+        f"   14  n2    cat            5.0%  {bar_text(0.05)}",
     ]
     assert lines[4:6] == ["", "q.jpg"]
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from alexnet_network.input import DeviceStats, InputConfig, view_inputs
+from alexnet_network.model import AlexNet
+from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ClassFact
 
 Average = Literal["probabilities", "logits"]
@@ -38,6 +40,18 @@ class Classifier:
         self.model.eval()
         inputs = view_inputs(images_nhwc, views, self.stats, self.input)
         return torch.stack([self.model(x).double().log_softmax(1) for x in inputs])
+
+    @torch.no_grad()
+    def features(self, images_nhwc: Tensor) -> Tensor:
+        """(B, 256, 256, 3) uint8 -> (B, D) float32: the last hidden layer's activations in the centre view.
+
+        Raises AlexnetError where the network is none of ours.
+        """
+        if not isinstance(self.model, AlexNet):
+            raise AlexnetError(f"{type(self.model).__name__}: no network with a last hidden layer that is known here")
+        self.model.eval()
+        (x,) = view_inputs(images_nhwc, 1, self.stats, self.input)
+        return self.model.hidden(x).float()
 
     def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
         """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""

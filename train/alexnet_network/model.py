@@ -59,7 +59,11 @@ class AlexNet(nn.Module):
         self.reset_parameters(generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits; the shapes are those of width 1."""
+        """Logits (N, num_classes)."""
+        return self.fc8(self.hidden(x))  # type: ignore[no-any-return]
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the last layer sees: (N, 4096) features; the shapes are those of width 1."""
         before, after = self.config.conv1_padding_px
         x = functional.pad(x, (before, after, before, after))  # (N, 3, 227, 227): 224 gives 55 only with 3 zeros
         x = self.after_conv1(self.conv1(x))  # (N, 96, 55, 55) -> (N, 96, 27, 27)
@@ -75,7 +79,7 @@ class AlexNet(nn.Module):
         else:
             x = self.dropout(functional.relu(self.fc6(x)))  # (N, 4096)
             x = self.dropout(functional.relu(self.fc7(x)))  # (N, 4096)
-        return self.fc8(x)  # type: ignore[no-any-return]
+        return x
 
     def _convolved(self, x: Tensor, name: str) -> Tensor:
         """Through that convolution, or past it where the recipe leaves it out."""

@@ -81,6 +81,16 @@ def load_image(path: Path, pixels: PixelRecipe) -> npt.NDArray[np.uint8]:
         raise BadFile(f"{path}: {error}") from error
 
 
+def load_images(paths: Sequence[Path], pixels: PixelRecipe) -> npt.NDArray[np.uint8]:
+    """(N, 256, 256, 3) uint8 of files that load_image has read before; raises BadFile as that does."""
+    return np.stack([load_image(path, pixels) for path in paths])
+
+
+def likeliest(found: Sequence[dict[str, Any]], count: int) -> list[str]:
+    """The WNIDs of the `count` likeliest classes of each picture that `predict` found, each once."""
+    return list(dict.fromkeys(guess["wnid"] for one in found for guess in one["predictions"][:count]))
+
+
 def class_names(classifier: Classifier, label: int) -> dict[str, str]:
     """The WNID and the words of a class; one that the class list does not have goes by its number."""
     if label >= len(classifier.classes):

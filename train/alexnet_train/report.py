@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alexnet_command.tables import pair_lines, table_lines
+from alexnet_command.tables import bar_text, pair_lines, table_lines
 from alexnet_command.units import duration_text, share_text, size_text
 
 SHOWN = 3  # of a list of names
@@ -32,6 +32,7 @@ LABELS = {
     "shards_fingerprint": "content of the shards",
     "class_list_sha256": "class list",
     "wnid": "WNID",
+    "bar": "",
 }
 FOR_MACHINES = frozenset({"kind"})  # what a line of metrics.jsonl is; of no use to a reader
 
@@ -55,7 +56,9 @@ def result_pairs(record: Mapping[str, Any], names: Sequence[str]) -> list[tuple[
 
 
 def _prediction_lines(item: dict[str, Any]) -> list[str]:
-    return _table(item["image"], item["predictions"])
+    predictions = [one | {"bar": bar_text(one["probability"])} for one in item["predictions"]]
+    nearest = _table("nearest photos", item["nearest"]) if item.get("nearest") else []
+    return _table(item["image"], predictions) + nearest
 
 
 def _table(title: str, items: Sequence[dict[str, Any]]) -> list[str]:

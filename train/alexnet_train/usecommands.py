@@ -11,7 +11,7 @@ import click
 from alexnet_command.options import DEVICE, JSON, PATH, Command, takes_shards
 from alexnet_command.printing import say, show
 from alexnet_command.signals import loading
-from alexnet_train.commandoptions import CHECKPOINT, FORMATS, INPUT_SIDES, ORDERS, SOURCES, VIEWS, show_result
+from alexnet_train.commandoptions import CHECKPOINT, FORMATS, HTML, INPUT_SIDES, ORDERS, SOURCES, VIEWS, show_result
 
 
 @click.command(
@@ -37,12 +37,18 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     cls=Command,
     examples=[
         "alexnet-predict --checkpoint runs/released photo.jpg",
-        "alexnet-predict --checkpoint best.pt --views 1 --top 3 photos/*.jpg --json",
+        "alexnet-predict --checkpoint runs/mine --nearest my-shards photos/*.jpg --html seen.html",
     ],
 )
 @CHECKPOINT
 @VIEWS
 @click.option("--top", metavar="N", type=click.IntRange(1), default=5, help="Classes to name for each image.")
+@HTML
+@click.option("--nearest", metavar="SHARDS", help="Also the six training photos nearest by the last hidden layer.")
+@click.option(
+    "--nearest-classes", metavar="N", type=click.IntRange(1), help="Look for them in the pictures' N likeliest classes."
+)
+@click.option("--features", metavar="DIR", type=PATH, help="Where features are kept.  [default: beside those shards]")
 @DEVICE
 @JSON
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=PATH)
@@ -55,19 +61,53 @@ def predict(**options: Any) -> None:
         from alexnet_train.evaluate import classifier_of
         from alexnet_train.predict import BadFile, predict
         from alexnet_train.rundir import chosen_checkpoint
+    if (options["nearest_classes"] or 0) > options["top"]:
+        raise click.UsageError("--nearest-classes N is of the classes that --top names; raise that too")
     bad: list[BadFile] = []
 
     def on_bad(error: BadFile) -> None:
         bad.append(error)
         say(f"error: {error}")
 
+    page = None
+    if options["html"] is not None:
+        from alexnet_train.predictpage import predictions_path, write_predict_page  # which need an extra
+
+        page = predictions_path(options["html"])
     checkpoint = chosen_checkpoint(options["checkpoint"])
     content = load_checkpoint(checkpoint)
     classifier = classifier_of(content, str(checkpoint), choose_device(options["device"]))
     pixels = PixelRecipe.from_dict(content.get("pixels", {}))
     how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
-    show_result(options, {"images": predict(classifier, options["images"], pixels, **how)})
+    found = predict(classifier, options["images"], pixels, **how)
+    neighbours = _add_nearest(found, classifier, checkpoint, pixels, options) if options["nearest"] and found else None
+    show_result(options, {"images": found})
+    if page is not None:
+        write_predict_page(page, found, classifier.classes, pixels, neighbours)
+        say(f"page: {page}")
     click.get_current_context().exit(1 if bad else 0)
+
+
+def _add_nearest(
+    found: list[dict[str, Any]], classifier: Any, checkpoint: Path, pixels: Any, options: dict[str, Any]
+) -> Any:
+    """Add "nearest" to each picture that was found; where they were looked for."""
+    from alexnet_command.progress import Progress
+    from alexnet_stream import open_shards
+    from alexnet_train.featurefile import FeatureFile, folder_of
+    from alexnet_train.nearest import features_of, open_neighbours, rows_of_classes
+    from alexnet_train.predict import likeliest, load_images
+
+    shards = open_shards([options["nearest"]], split="train")
+    features = features_of(classifier, load_images([Path(one["image"]) for one in found], pixels))
+    count = options["nearest_classes"]
+    rows = rows_of_classes(shards, likeliest(found, count) if count else None)
+    file = FeatureFile.of(folder_of(shards, options["features"]), shards, checkpoint, features.shape[1])
+    with Progress("features", "images") as progress:
+        neighbours = open_neighbours(classifier, shards, file, rows, progress)
+    for one, nearest in zip(found, neighbours.of(features), strict=True):
+        one["nearest"] = nearest
+    return neighbours
 
 
 @click.command(
