@@ -50,11 +50,8 @@ stats: setup ## alexnet-prep compute-stats: mean image and RGB eigenvectors of O
 bench-peers: setup ## virtual environments for what the benchmarks measure against (.venv-peers)
 	PYTHON=$(PYTHON) benchmarks/peers.sh
 
-bench: ## every benchmark on the real photos in DATA
-	@[ -d "$(DATA)" ] || { echo "usage: make bench DATA=/folder/with/official/archives" >&2; exit 2; }
-	@$(MAKE) --no-print-directory setup
-	@for name in startup prep stats stream index step; do \
-	    [ ! -f benchmarks/$$name.py ] || $(BIN)/python benchmarks/$$name.py --data "$(DATA)" --json; done
+bench: setup ## one table beside what people would use instead, on the photos in DATA (without: drawn); kept in benchmarks/results
+	$(BIN)/python -m benchmarks.table $(if $(DATA),--data "$(DATA)") $(BENCH)
 
 clients: setup ## every example of other loaders and tools, in environments of their own: a table with versions (minutes)
 	$(BIN)/python benchmarks/clients.py $(NAMES)

@@ -88,12 +88,12 @@ def build_all(paths: list[Path], out: Path) -> None:
 
 
 def peer_seconds(name: str, script: str, folder: Path, out: Path) -> float | None:
-    """CPU seconds that a peer's script prints; None where the peer is not installed."""
+    """CPU seconds that a peer's script tells; None where the peer is not installed."""
     python = ROOT / ".venv-peers" / name / "bin" / "python"
     if not (python.parent.parent / ".installed").exists():
         return None
     done = subprocess.run([python, PEERS / script, folder, out], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    return float(json.loads(done.stdout)["cpu_seconds"])
 
 
 class Quiet:
@@ -112,14 +112,18 @@ class Quiet:
         """A worker was lost."""
 
 
+def build_with_workers(parts: list[list[Path]], workers: int, out: Path) -> None:
+    """A shard of each part by so many worker processes."""
+    setup = BuildSetup(containers=(parts[0][0].parent,), recipe=PixelRecipe(), out=out, sidecars=out)
+    with Engine(setup, workers, 600, Quiet()) as engine:
+        for _ in engine.run([job_of(paths, number) for number, paths in enumerate(parts)], len(parts)):
+            pass
+
+
 def wall_seconds(paths: list[Path], workers: int, shards: int, out: Path) -> float:
     """Wall seconds of `shards` shards of these photos by so many worker processes, their start included."""
-    setup = BuildSetup(containers=(paths[0].parent,), recipe=PixelRecipe(), out=out, sidecars=out)
-    jobs = [job_of(paths, number) for number in range(shards)]
     started = time.perf_counter()
-    with Engine(setup, workers, 600, Quiet()) as engine:
-        for _ in engine.run(jobs, shards):
-            pass
+    build_with_workers([paths] * shards, workers, out)
     return time.perf_counter() - started
 
 

@@ -76,21 +76,24 @@ CONTENDERS = (
     Contender(name="mosaicml-streaming", script="mosaic_simplejpeg.py", venv="mosaic", ratio="over_mosaic"),
     Contender(name="litdata", script="litdata_simplejpeg.py", venv="litdata", ratio="over_litdata"),
     Contender(name="DALI, CPU pipeline", script="dali_cpu.py", venv="dali", ratio="over_dali"),
+    Contender(name="SPDL, threads, simplejpeg", script="spdl_threads.py", venv="spdl", ratio="over_spdl"),
+    Contender(name="Grain over our index", script="grain_index.py", ratio="over_grain"),
+    Contender(name="DataLoader over ShardDataset", script="dataset_loader.py", ratio="over_dataloader"),
     Contender(name="ffcv", script="", venv="ffcv", ratio="over_ffcv"),
 )
 
 
-def make_shards(data: Path, out: Path) -> ShardSet:
-    """SHARDS shards in the new directory `out`, each of all training photos of the archives in `data`, COPIES times."""
+def make_shards(data: Path, out: Path, shards: int = SHARDS, copies: int = COPIES) -> ShardSet:
+    """Shards in the new directory `out`, each of all training photos of the archives in `data`, `copies` times."""
     out.mkdir()
     once = out.parent / "once"
     command = [sys.executable, "-m", "alexnet_prep.cli", "shards", "--source", str(data), "--split", "train"]
     subprocess.run([*command, "--num-shards", "1", "--out", str(once), "--json"], check=True, stdout=subprocess.DEVNULL)
     with tarfile.open(once / "train-000.tar") as archive:
         members = [(member, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
-    for shard in range(SHARDS):
+    for shard in range(shards):
         with tarfile.open(out / f"train-{shard:03d}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
-            for copy in range(COPIES):
+            for copy in range(copies):
                 for member, content in members:
                     archive.addfile(member.replace(name=f"{shard}{copy}_{member.name}"), io.BytesIO(content))
     return open_shards([f"{out}/train-*.tar"])
@@ -222,6 +225,15 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="CPU time to count over, a run")
     parser.add_argument("--json", action="store_true", help="one line")
+    parser.add_argument(
+        "--load", type=int, default=0, help="ours, decoding alone and DALI, each also beside N busy processes"
+    )
     options = parser.parse_args()
     data = options.data / "ilsvrc2010" if (options.data / "ilsvrc2010").is_dir() else options.data
-    print(json.dumps(measure(data, options.repeats, options.seconds), indent=None if options.json else 1))
+    if options.load:
+        sys.path.insert(0, str(ROOT))
+        from benchmarks.underload import main
+
+        print("\n".join(main(data, options.load, options.repeats)))
+    else:
+        print(json.dumps(measure(data, options.repeats, options.seconds), indent=None if options.json else 1))

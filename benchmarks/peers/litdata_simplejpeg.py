@@ -1,13 +1,13 @@
-"""litdata: the same JPEG bytes in its chunks, simplejpeg, uint8 crops; one worker."""
+"""litdata: the same JPEG bytes in its chunks, simplejpeg, uint8 crops; WORKERS workers."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import litdata
 import simplejpeg
-from common import BATCH_SIZE, random_crop, run
+from common import BATCH_SIZE, WORKERS, random_crop, run
 
 
 class Crops(litdata.StreamingDataset):  # type: ignore[misc]
@@ -34,12 +34,29 @@ def convert(folder: Path) -> Path:
     return out
 
 
-def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
+def make_loader(folder: Path) -> Any:
     dataset = Crops(str(convert(folder)), shuffle=True)
-    loader = litdata.StreamingDataLoader(dataset, batch_size=BATCH_SIZE, num_workers=1, persistent_workers=True)
+    return litdata.StreamingDataLoader(dataset, batch_size=BATCH_SIZE, num_workers=WORKERS, persistent_workers=True)
+
+
+def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
+    loader = make_loader(folder)
     for _ in range(epochs):
         yield from loader
 
 
+def resumed(folder: Path, taken: int) -> Callable[[], Iterator[dict[str, Any]]]:
+    loader = make_loader(folder)
+    for _ in zip(range(taken), loader, strict=False):
+        state = loader.state_dict()
+
+    def go_on() -> Iterator[dict[str, Any]]:
+        fresh = make_loader(folder)
+        fresh.load_state_dict(state)
+        return iter(fresh)
+
+    return go_on
+
+
 if __name__ == "__main__":
-    run(batches)
+    run(batches, resumed)

@@ -1,16 +1,15 @@
-"""mosaicml-streaming: the same JPEG bytes in its MDS format, simplejpeg, uint8 crops; one worker."""
+"""mosaicml-streaming: the same JPEG bytes in its MDS format, simplejpeg, uint8 crops; WORKERS workers."""
 
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import simplejpeg
-import torch
-from common import BATCH_SIZE, random_crop, run
+from common import BATCH_SIZE, WORKERS, random_crop, run
 
 
 class Absent(ModuleType):
@@ -25,7 +24,7 @@ class Absent(ModuleType):
 for module in ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"):
     sys.modules[module] = Absent(module)
     sys.modules[module].__spec__ = ModuleSpec(module, None)
-from streaming import MDSWriter, StreamingDataset  # noqa: E402
+from streaming import MDSWriter, StreamingDataLoader, StreamingDataset  # noqa: E402
 
 
 class Crops(StreamingDataset):  # type: ignore[misc]
@@ -49,12 +48,30 @@ def convert(folder: Path) -> Path:
     return out
 
 
-def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
+def make_loader(folder: Path) -> Any:
     dataset = Crops(local=str(convert(folder)), shuffle=True, batch_size=BATCH_SIZE)
-    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH_SIZE, num_workers=1, persistent_workers=True)
+    return StreamingDataLoader(dataset, batch_size=BATCH_SIZE, num_workers=WORKERS, persistent_workers=True)
+
+
+def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
+    loader = make_loader(folder)
     for _ in range(epochs):
         yield from loader
 
 
+def resumed(folder: Path, taken: int) -> Callable[[], Iterator[dict[str, Any]]]:
+    loader = make_loader(folder)
+    for _ in zip(range(taken), loader, strict=False):
+        state = loader.state_dict()
+    del loader
+
+    def go_on() -> Iterator[dict[str, Any]]:
+        fresh = make_loader(folder)
+        fresh.load_state_dict(state)
+        return iter(fresh)
+
+    return go_on
+
+
 if __name__ == "__main__":
-    run(batches)
+    run(batches, resumed)

@@ -1,23 +1,18 @@
-"""The usual preparation script on stock Pillow: resize everything with Lanczos, crop, save. Prints CPU seconds."""
-
-import sys
-import time
-from pathlib import Path
+"""The usual preparation script on stock Pillow and multiprocessing: resize everything with Lanczos, crop, save."""
 
 from PIL import Image
+from prepcommon import Job, run, scaled_size
 
 
-def main(folder: Path, out: Path) -> None:
-    paths = sorted(folder.iterdir())
-    started = time.process_time()
+def work(job: Job) -> None:
+    _, paths, out = job
     for path in paths:
         image = Image.open(path)
-        scale = 256 / min(image.size)
-        width, height = (max(256, round(side * scale)) for side in image.size)
+        width, height = scaled_size(*image.size)
         image = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
         left, top = (width - 256) // 2, (height - 256) // 2
-        image.crop((left, top, left + 256, top + 256)).save(out / f"{path.name}.jpg", quality=95)
-    print(time.process_time() - started)
+        image.crop((left, top, left + 256, top + 256)).save(out / f"{path.stem}.jpg", quality=95)
 
 
-main(Path(sys.argv[1]), Path(sys.argv[2]))
+if __name__ == "__main__":
+    run(work)

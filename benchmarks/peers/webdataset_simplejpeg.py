@@ -1,4 +1,4 @@
-"""The best of webdataset: simplejpeg, uint8 crops, flip left to the device; one worker."""
+"""The best of webdataset: simplejpeg, uint8 crops, flip left to the device; WORKERS workers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import simplejpeg
 import torch
 import webdataset
-from common import BATCH_SIZE, random_crop, run
+from common import BATCH_SIZE, WORKERS, random_crop, run
 
 
 def prepare(sample: dict[str, Any]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def prepare(sample: dict[str, Any]) -> dict[str, Any]:
 def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
     shards = sorted(str(path) for path in folder.glob("train-*.tar"))
     stream = webdataset.WebDataset(shards, shardshuffle=100).shuffle(1000).map(prepare)
-    loader = torch.utils.data.DataLoader(stream, batch_size=BATCH_SIZE, num_workers=1, persistent_workers=True)
+    loader = torch.utils.data.DataLoader(stream, batch_size=BATCH_SIZE, num_workers=WORKERS, persistent_workers=True)
     for _ in range(epochs):
         yield from loader
 

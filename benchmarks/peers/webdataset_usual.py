@@ -1,4 +1,4 @@
-"""The usual recipe: webdataset, PIL, random crop and flip, float32, mean and colour noise on the host; one worker."""
+"""The usual recipe: webdataset, PIL, random crop and flip, float32, mean and colour noise on the host; WORKERS workers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import webdataset
-from common import BATCH_SIZE, run
+from common import BATCH_SIZE, WORKERS, run
 from PIL import Image
 
 MEAN = np.random.default_rng(0).uniform(90, 140, (224, 224, 3)).astype(np.float32)
@@ -31,7 +31,7 @@ def prepare(sample: dict[str, Any]) -> dict[str, Any]:
 def batches(folder: Path, epochs: int) -> Iterator[dict[str, Any]]:
     shards = sorted(str(path) for path in folder.glob("train-*.tar"))
     stream = webdataset.WebDataset(shards, shardshuffle=100).shuffle(1000).decode("pil").map(prepare)
-    loader = torch.utils.data.DataLoader(stream, batch_size=BATCH_SIZE, num_workers=1, persistent_workers=True)
+    loader = torch.utils.data.DataLoader(stream, batch_size=BATCH_SIZE, num_workers=WORKERS, persistent_workers=True)
     for _ in range(epochs):
         for batch in loader:
             yield {**batch, "images": Pixels(batch)}

@@ -1,0 +1,30 @@
+"""Our shards of the photos: one worker in this process, more by the engine's own processes."""
+
+import argparse
+import time
+from pathlib import Path
+
+from prepcommon import cpu_seconds, told
+
+from benchmarks.prep import build_all, build_with_workers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    paths = sorted(options.folder.iterdir())
+    started, cpu_started = time.perf_counter(), cpu_seconds()
+    if options.workers == 1:
+        build_all(paths, options.out)
+    else:
+        few = -(-len(paths) // (2 * options.workers))
+        parts = [paths[first : first + few] for first in range(0, len(paths), few)]
+        build_with_workers(parts, options.workers, options.out)
+    told(started, cpu_started, len(paths))
+
+
+if __name__ == "__main__":
+    main()
