@@ -16,7 +16,8 @@ def test_spread_is_median_least_and_most() -> None:
 def test_a_slow_round_cancels_in_its_ratio() -> None:
     ours, theirs = [1.0, 10.0, 1.0], [2.0, 20.0, 2.2]
     found = ratios(theirs, ours)
-    assert (found.median, found.least, found.most) == (2.0, 2.0, pytest.approx(2.2))
+    assert (found.median, found.least) == (2.0, 2.0)
+    assert found.most == pytest.approx(2.2)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
