@@ -8,7 +8,7 @@ PREP := $(BIN)/alexnet-prep
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers clients image clean
+.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers gpu-check clients image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-peers: setup ## virtual environments for what the benchmarks measure again
 
 bench: setup ## one table beside what people would use instead, on the photos in DATA (without: drawn); kept in benchmarks/results
 	$(BIN)/python -m benchmarks.table $(if $(DATA),--data "$(DATA)") $(BENCH)
+
+gpu-check: ## what a GPU must show, in 8 minutes: PYTHON with CUDA torch, WHEELS=folder of small packages (docs/training.md)
+	@PYTHONPATH=$(CURDIR)/prep:$(CURDIR)/shards:$(CURDIR)/train:$(WHEELS):$$PYTHONPATH $(PYTHON) benchmarks/gpu_check.py
 
 clients: setup ## every example of other loaders and tools, in environments of their own: a table with versions (minutes)
 	$(BIN)/python benchmarks/clients.py $(NAMES)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from alexnet_network import lrn, optim
+from alexnet_network import lrn, optim, rules
 from alexnet_network.kernels import fits, load_kernels, same_layout
 from alexnet_network.lrn import LocalResponseNorm, SameMapNorm
+from alexnet_train.recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C compiler, or ALEXNET_KERNELS=off")
 
@@ -80,9 +81,11 @@ def test_momentum_step_equals_torch(shape: tuple[int, ...], threads: int, monkey
     assert same_layout((start[0], start[1], start[2]))
     results = []
     for kernels in (load_kernels(), None):
-        monkeypatch.setattr(optim, "load_kernels", lambda kernels=kernels: kernels)
+        monkeypatch.setattr(rules, "load_kernels", lambda kernels=kernels: kernels)
         parameter = torch.nn.Parameter(start[0].clone())
-        optimizer = optim.MomentumSGD([{"params": [parameter], "rate": 0.1, "weight_decay": 0.01}], 0.9)
+        optimizer = optim.MomentumSGD(
+            [{"params": [parameter], "rate": 0.1, "weight_decay": 0.01}], load_recipe("released").optim
+        )
         optimizer.state[parameter]["velocity"] = start[1].clone()
         parameter.grad = start[2].clone()
         optimizer.step()

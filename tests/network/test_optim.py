@@ -339,16 +339,46 @@ def test_cosine_is_torchs_step_by_step() -> None:
             assert rate == 0.0
 
 
+def test_polynomial_is_algorithm_1_step_by_step() -> None:
+    """(1 - t / T) ** power of arXiv:1708.03888 after each step t of T, under the line of the warm-up; then nothing."""
+    steps_per_epoch, epochs, warmup = 7, 5, 2
+    for power in (1.0, 2.0, 0.5):
+        optim = replace(
+            config(), polynomial_epochs=float(epochs), polynomial_power=power, warmup_epochs=2.0, plateau_epochs=0
+        )
+        for step in range(epochs * steps_per_epoch + 3):
+            progress = step / steps_per_epoch
+            found = rates_at(optim, ["fc8.weight", "fc8.bias"], step // steps_per_epoch, progress_epochs=progress)
+            left = max(0.0, 1 - step / (epochs * steps_per_epoch))
+            expected = 0.1 * min(1.0, step / (warmup * steps_per_epoch)) * left**power
+            assert list(found.values()) == pytest.approx([expected, 2 * expected], rel=1e-12, abs=1e-15)
+
+
+def test_rates_of_the_large_batch() -> None:
+    recipe = load_recipe("large-batch")
+    names, epoch = ["conv1.weight", "fc8.bias"], 1_261_406 // recipe.train.batch_size
+    assert epoch == 153
+    assert recipe.optim.rule == "lars"
+    halfway = rates_at(recipe.optim, names, 50, progress_epochs=50.0)
+    assert list(halfway.values()) == pytest.approx([14.0 / 4, 0.14 / 4])
+    first = rates_at(recipe.optim, names, 0, progress_epochs=1 / epoch)
+    assert first["conv1.weight"] == pytest.approx(14 / 5 / epoch * (1 - 1 / epoch / 100) ** 2)
+    assert set(rates_at(recipe.optim, names, 100, progress_epochs=100.0).values()) == {0.0}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"polynomial_epochs": 3.0}, "polynomial_epochs is 3 and optim.plateau_epochs 2"),
+        ({"polynomial_epochs": 3.0, "cosine_epochs": 3.0}, "cosine_epochs and optim.polynomial_epochs; expected one"),
+        ({"trust_coefficient": 0.0}, "optim.trust_coefficient is 0.0; expected a number above 0"),
         ({"cosine_epochs": 3.0}, "cosine_epochs is 3 and optim.plateau_epochs 2"),
         ({"cosine_epochs": 3.0, "warmup_epochs": 3.0}, "expected more than optim.warmup_epochs, here 3"),
         (
             {"cosine_epochs": 3.0, "plateau_epochs": 0, "phases": (phase(0, 1.0), phase(2, 0.1))},
             "phases change the rates too",
         ),
-        ({"rule": "adam"}, "optim.rule: 'adam'; expected one of paper, torch"),
+        ({"rule": "adam"}, "optim.rule: 'adam'; expected one of paper, torch, lars"),
         ({"clip_norm": -1.0}, "optim.clip_norm is -1.0"),
     ],
 )

@@ -66,11 +66,18 @@ class LateBatch:
     def __init__(self, images_nhwc: Any) -> None:
         self.images_nhwc = images_nhwc
 
+    def page_locked(self) -> "LockedBatch":
+        return LockedBatch(self.images_nhwc)
+
     def to(self, device: torch.device, non_blocking: bool) -> "LateBatch":
-        assert non_blocking
+        assert non_blocking and isinstance(self, LockedBatch)
         copied = LateTensor(self.images_nhwc)
         device_module.CUDA.copies.append(copied)
         return LateBatch(copied)
+
+
+class LockedBatch(LateBatch):
+    """One whose small tensors were copied to page-locked memory."""
 
 
 def test_a_buffer_is_never_reused_before_its_copy_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:

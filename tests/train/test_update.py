@@ -8,6 +8,7 @@ import torch
 
 from alexnet_network.input import DeviceStats
 from alexnet_network.optim import rates_at, set_rates
+from alexnet_shards.errors import AlexnetError
 from alexnet_shards.stats import Stats
 from alexnet_stream.batch import Batch
 from alexnet_train.distributed import World
@@ -53,6 +54,14 @@ def run(one: Updater, steps: int = 3) -> tuple[list[torch.Tensor], dict[str, tor
         losses.append(loss)
         one.apply()
     return losses, one.model.state_dict()
+
+
+@pytest.mark.parametrize(
+    "words", [("cuda_graphs=true",), ("cuda_graphs=true", "compile=true", "micro_batch_size=4")], ids=",".join
+)
+def test_a_graph_is_of_a_compiled_step_in_one_part(words: tuple[str, ...]) -> None:
+    with pytest.raises(AlexnetError, match=r"train.cuda_graphs with compile = .*; expected true and 0"):
+        load_recipe("released", words)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 6, 100])
@@ -134,7 +143,7 @@ def test_the_same_curve_without_the_compiled_kernels(monkeypatch: pytest.MonkeyP
     settings = ("width=0.25", "learning_rate=0.001")
     losses, _ = run(updater(*settings), 12)
     monkeypatch.setattr("alexnet_network.lrn.load_kernels", lambda: None)
-    monkeypatch.setattr("alexnet_network.optim.load_kernels", lambda: None)
+    monkeypatch.setattr("alexnet_network.rules.load_kernels", lambda: None)
     plain, _ = run(updater(*settings), 12)
     torch.testing.assert_close(torch.stack(losses), torch.stack(plain), rtol=1e-5, atol=1e-5)
     assert not torch.equal(torch.stack(losses), torch.stack(plain)), "the kernels were not used"

@@ -1,8 +1,9 @@
 """A trained network with what it needs to see an image: its input conventions, statistics and class list."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.manifest import ClassFact
 
 Average = Literal["probabilities", "logits"]
+MAX_INPUTS = 4096  # some 20 GB of activations
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +41,15 @@ class Classifier:
         """(B, 256, 256, 3) uint8 -> (views, B, classes) float64: log of the softmax of each view (input.view_inputs)."""
         self.model.eval()
         inputs = view_inputs(images_nhwc, views, self.stats, self.input)
-        return torch.stack([self.model(x).double().log_softmax(1) for x in inputs])
+        at_once = views_at_once(len(images_nhwc), images_nhwc.device)
+        scores = [self._log_softmax(some) for some in batched(inputs, at_once)]
+        whole: Tensor = torch.cat(scores).unflatten(0, (views, len(images_nhwc)))  # type: ignore[no-untyped-call]
+        return whole
+
+    def _log_softmax(self, inputs: list[Tensor]) -> Tensor:
+        """Of some views of the same images, one after the other."""
+        x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
+        return self.model(x).double().log_softmax(1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def features(self, images_nhwc: Tensor) -> Tensor:
@@ -56,6 +66,18 @@ class Classifier:
     def probabilities(self, images_nhwc: Tensor, views: int) -> Tensor:
         """(B, 256, 256, 3) uint8 -> (B, classes) float32: softmax averaged over the views (paper section 4.1)."""
         return self.log_probabilities(images_nhwc, views).exp().float()
+
+
+def views_at_once(images: int, device: torch.device) -> int:
+    """How many views of so many images go through the network together: one on the CPU, whose caches they would leave."""
+    return 1 if device.type == "cpu" else max(1, MAX_INPUTS // max(1, images))
+
+
+def batched(inputs: Iterable[Tensor], count: int) -> Iterator[list[Tensor]]:
+    """`inputs` in lists of `count`, the last one as long as what is left."""
+    rest = iter(inputs)
+    while some := list(islice(rest, count)):
+        yield some
 
 
 def log_mean(log_values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_network.bounds import Bounds, check_choices, check_numbers
-from alexnet_network.kernels import load_kernels, same_layout
+from alexnet_network.rules import Moving, lars, paper, paper_nesterov, torchs, torchs_nesterov, undone_where
 from alexnet_shards.errors import AlexnetError
 
 PHASE_BOUNDS = {
@@ -28,8 +28,11 @@ OPTIM_BOUNDS = {
     "plateau_drops": Bounds(low=0, high=1000),
     "clip_norm": Bounds(low=0, high=1e30),
     "cosine_epochs": Bounds(low=0, high=1e6),
+    "polynomial_epochs": Bounds(low=0, high=1e6),
+    "polynomial_power": Bounds(low=0, high=100, above=True),
+    "trust_coefficient": Bounds(low=0, high=1000, above=True),
 }
-CHOICES = {"rule": ("paper", "torch")}
+CHOICES = {"rule": ("paper", "torch", "lars")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +59,10 @@ class OptimConfig:
 
     Over `warmup_epochs` the rates grow linearly from nothing. After `plateau_epochs` (0: never) epochs without a new
     lowest validation error all rates are multiplied by `plateau_factor`, at most `plateau_drops` times. From the end of
-    the warm-up to `cosine_epochs` (0: never) the rates fall step by step to nothing, along half a cosine. Gradients whose
-    norm over all layers that move is above `clip_norm` (0: none is) are scaled down to it. `rule` and `nesterov` are
-    MomentumSGD's; `decay_biases` lets weight decay act on biases too.
+    the warm-up to `cosine_epochs` (0: never) the rates fall step by step to nothing, along half a cosine; or from the
+    beginning to `polynomial_epochs` (0: never) by (1 - share of them that is done) ** `polynomial_power`. Gradients whose
+    norm over all layers that move is above `clip_norm` (0: none is) are scaled down to it. `rule`, `nesterov` and
+    `trust_coefficient` (of LARS alone) are MomentumSGD's; `decay_biases` lets weight decay act on biases too.
     """
 
     learning_rate: float
@@ -73,6 +77,9 @@ class OptimConfig:
     plateau_factor: float
     plateau_drops: int
     cosine_epochs: float
+    polynomial_epochs: float
+    polynomial_power: float
+    trust_coefficient: float
     phases: tuple[Phase, ...]
 
     def __post_init__(self) -> None:
@@ -81,12 +88,30 @@ class OptimConfig:
         starts = [phase.after_epochs for phase in self.phases]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
             raise AlexnetError(f"optim.phases begin after epochs {starts}; expected ascending numbers, the first 0")
-        if self.cosine_epochs:
-            self._check_cosine()
+        if self.cosine_epochs and self.polynomial_epochs:
+            raise AlexnetError("optim.cosine_epochs and optim.polynomial_epochs; expected one of them to be 0")
+        if self.rule == "lars" and self.nesterov:
+            raise AlexnetError(
+                "optim.nesterov with optim.rule 'lars'; expected it to be false: nobody has published that"
+            )
+        for name in ("cosine_epochs", "polynomial_epochs"):
+            if getattr(self, name):
+                self._check_fall(name)
 
-    def _check_cosine(self) -> None:
-        length = f"optim.cosine_epochs is {self.cosine_epochs:g}"
-        if self.cosine_epochs <= self.warmup_epochs:
+    @property
+    def falls(self) -> tuple[str, float]:
+        """The key of the epochs in which the rates fall to nothing, step by step, and how many; ("", 0): they do not."""
+        names = [name for name in ("cosine_epochs", "polynomial_epochs") if getattr(self, name)]
+        return (names[0], getattr(self, names[0])) if names else ("", 0.0)
+
+    @property
+    def changes_every_step(self) -> bool:
+        """Whether rates change within an epoch."""
+        return bool(self.warmup_epochs or self.falls[1])
+
+    def _check_fall(self, name: str) -> None:
+        length = f"optim.{name} is {getattr(self, name):g}"
+        if getattr(self, name) <= self.warmup_epochs:
             raise AlexnetError(f"{length}; expected more than optim.warmup_epochs, here {self.warmup_epochs:g}")
         if self.plateau_epochs:
             raise AlexnetError(f"{length} and optim.plateau_epochs {self.plateau_epochs}; expected one of them to be 0")
@@ -103,37 +128,59 @@ class MomentumSGD(torch.optim.Optimizer):
     The rate is inside the velocity, so a drop of the rate acts on new gradients only; in torch.optim.SGD, which `rule`
     "torch" is, it also scales what the velocity already holds: v <- momentum * v + weight_decay * w + gradient;
     w <- w - rate * v. `nesterov` moves the weights by the velocity that comes next: momentum times the new v, and the
-    gradient once more. At rate 0 nothing happens, velocities included (released code), so that a frozen layer does not
-    coast on. Every parameter group has "rate" and "weight_decay".
+    gradient once more. `rule` "lars" is the paper's for biases and rules.lars for weights. At rate 0 nothing happens,
+    velocities included (released code), so that a frozen layer does not coast on. Every parameter group has "rate" and
+    "weight_decay".
     """
 
-    def __init__(
-        self, groups: list[dict[str, Any]], momentum: float, rule: str = "paper", *, nesterov: bool = False
-    ) -> None:
-        super().__init__(groups, {"momentum": momentum, "rate": 0.0, "weight_decay": 0.0})
+    _step_supports_amp_scaling = True  # torch.amp.GradScaler then leaves it to `step` to move nothing
+
+    def __init__(self, groups: list[dict[str, Any]], config: OptimConfig) -> None:
+        super().__init__(groups, {"momentum": config.momentum, "rate": 0.0, "weight_decay": 0.0})
         # Not in the groups: a checkpoint's would take their place.
-        self._rule, self._nesterov = rule, nesterov
+        self._rule, self._nesterov, self._trust = config.rule, config.nesterov, config.trust_coefficient
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient; `closure` is not used and must be None."""
+        """Update every parameter that has a gradient; `closure` is not used and must be None.
+
+        Where a GradScaler calls it, gradients are divided by its scale, and where one of them is no number nothing moves:
+        the device decides, the host does not wait.
+        """
         if closure is not None:
             raise ValueError("closure; expected None: the rule needs one gradient a step")
+        scale: Tensor | None = getattr(self, "grad_scale", None)
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        parts = self._alike()
+        with undone_where(found_inf, [t for part in parts for t in (*part.weights, *part.velocities)]):
+            for part in parts:
+                if scale is not None:
+                    torch._foreach_div_(part.gradients, scale)
+                self._move(part)
+
+    def _alike(self) -> list[Moving]:
+        """What moves, parameters of equal numbers together: for LARS weights and biases apart."""
+        parts: dict[tuple[float, ...], Moving] = {}
         for group in self.param_groups:
-            rate, momentum = group["rate"], group["momentum"]
             for parameter in _moving(group):
                 state = self.state[parameter]
                 if not state:
                     state["velocity"] = torch.zeros_like(parameter)
-                tensors = parameter, state["velocity"], _gradient(parameter)
-                if self._rule == "paper" and not self._nesterov:
-                    _update(tensors, momentum, rate, group["weight_decay"] * rate)
-                elif self._rule == "paper":
-                    _update_nesterov(tensors, momentum, (-rate, -group["weight_decay"] * rate), 1.0)
-                elif self._nesterov:
-                    _update_nesterov(tensors, momentum, (1.0, group["weight_decay"]), -rate)
-                else:
-                    _update_torch(tensors, momentum, rate, group["weight_decay"])
+                numbers = {"momentum": group["momentum"], "rate": group["rate"], "decay": group["weight_decay"]}
+                key = (*numbers.values(), _is_weight(parameter) if self._rule == "lars" else 0)
+                part = parts.setdefault(key, Moving(weights=[], velocities=[], gradients=[], **numbers))
+                part.weights.append(parameter)
+                part.velocities.append(state["velocity"])
+                part.gradients.append(_gradient(parameter))
+        return list(parts.values())
+
+    def _move(self, part: Moving) -> None:
+        if self._rule == "lars" and _is_weight(part.weights[0]):
+            lars(part, self._trust)
+        elif self._rule == "torch":
+            (torchs_nesterov if self._nesterov else torchs)(part)
+        else:
+            (paper_nesterov if self._nesterov else paper)(part)
 
     def clip(self, norm: float) -> None:
         """Scale the gradients of all that moves down to the global norm `norm` where theirs is above it.
@@ -155,35 +202,9 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _update(tensors: tuple[Tensor, Tensor, Tensor], momentum: float, rate: float, decay: float) -> None:
-    """The rule on (weights, velocity, gradient) in place: one pass over memory by the C kernel where it applies."""
-    kernels = load_kernels() if same_layout(tensors) else None
-    if kernels is not None:
-        kernels.momentum_step(tensors, momentum, rate, decay)
-        return
-    weights, velocity, gradient = tensors
-    velocity.mul_(momentum).add_(weights, alpha=-decay).add_(gradient, alpha=-rate)
-    weights.add_(velocity)
-
-
-def _update_torch(tensors: tuple[Tensor, Tensor, Tensor], momentum: float, rate: float, decay: float) -> None:
-    """torch.optim.SGD's rule on (weights, velocity, gradient) in place."""
-    weights, velocity, gradient = tensors
-    velocity.mul_(momentum).add_(weights, alpha=decay).add_(gradient)
-    weights.add_(velocity, alpha=-rate)
-
-
-def _update_nesterov(
-    tensors: tuple[Tensor, Tensor, Tensor], momentum: float, factors: tuple[float, float], by: float
-) -> None:
-    """Nesterov's momentum on (weights, velocity, gradient) in place.
-
-    The velocity takes up the gradient and the weights by their `factors`, and the weights move by `by` times what comes.
-    """
-    weights, velocity, gradient = tensors
-    push = gradient * factors[0] + weights * factors[1]
-    velocity.mul_(momentum).add_(push)
-    weights.add_(push.add_(velocity, alpha=momentum), alpha=by)
+def _is_weight(parameter: Tensor) -> bool:
+    """Whether it is a layer's weights and not its biases."""
+    return parameter.dim() > 1
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> MomentumSGD:
@@ -192,7 +213,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> MomentumSGD:
     for name, parameter in model.named_parameters():
         decays = name.endswith("weight") or config.decay_biases
         groups.append({"params": [parameter], "name": name, "weight_decay": config.weight_decay if decays else 0.0})
-    return MomentumSGD(groups, config.momentum, config.rule, nesterov=config.nesterov)
+    return MomentumSGD(groups, config)
 
 
 def phase_at(phases: tuple[Phase, ...], epochs_done: int) -> Phase:
@@ -226,7 +247,7 @@ def rates_at(
 ) -> dict[str, float]:
     """The learning rate of each parameter name, as "conv1.weight", when `epochs_done` epochs are finished.
 
-    `progress_epochs` also counts the part of the epoch that is under way, for the warm-up and the cosine; `val_errors`
+    `progress_epochs` also counts the part of the epoch that is under way, for the warm-up and a fall; `val_errors`
     are of the finished epochs, for the plateau.
     """
     phase = phase_at(config.phases, epochs_done)
@@ -234,6 +255,8 @@ def rates_at(
     warmth = min(1.0, progress_epochs / config.warmup_epochs) if config.warmup_epochs else 1.0
     if config.cosine_epochs:
         base *= _cosine((progress_epochs - config.warmup_epochs) / (config.cosine_epochs - config.warmup_epochs))
+    if config.polynomial_epochs:
+        base *= max(0.0, 1 - progress_epochs / config.polynomial_epochs) ** config.polynomial_power
     rates = {}
     for name in names:
         layer, _, kind = name.rpartition(".")

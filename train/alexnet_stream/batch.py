@@ -30,6 +30,11 @@ class Batch:
         """The batch on `device`; where it is there already it is the same memory."""
         return Batch(**{name: tensor.to(device, non_blocking=non_blocking) for name, tensor in vars(self).items()})
 
+    def page_locked(self) -> "Batch":
+        """The batch with all but its images copied to page-locked memory: a copy from other memory waits for the device."""
+        rest = {name: tensor.pin_memory() for name, tensor in vars(self).items() if name != "images_nhwc"}
+        return replace(self, **rest)
+
 
 @dataclass(kw_only=True)
 class Meters:

@@ -47,7 +47,7 @@ def on_device(
         with CUDA.stream(side):
             started, copied = CUDA.Event(enable_timing=True), CUDA.Event(enable_timing=True)
             started.record(side)
-            ahead = batch.to(device, non_blocking=True)
+            ahead = batch.page_locked().to(device, non_blocking=True)
             copied.record(side)
         if waiting is not None:
             yield _hand_over(waiting, device, meters)

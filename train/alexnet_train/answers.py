@@ -35,7 +35,7 @@ class Answers:
 
 
 class AnswerSheet:
-    """Takes down what is said, batch by batch, in the memory of the host."""
+    """Takes down what is said, batch by batch, where it is said: the device is asked once, at the end."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -54,14 +54,15 @@ class AnswerSheet:
             "view_said": torch.stack([ranked(one, 1)[:, 0] for one in view_scores], dim=1).int(),
             "view_ranks": torch.stack([label_ranks(one, labels) for one in view_scores], dim=1).int(),
         }
-        valid = batch.valid.cpu()
-        self._parts.append({name: tensor.cpu()[valid] for name, tensor in part.items()})
+        self._parts.append({**part, "valid": batch.valid})
 
     def result(self) -> Answers | None:
         """The answers of all processes, in the first; None in the others."""
         parts = self._world.gathered({name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]})
         if parts is None:
             return None
-        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        both = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        valid = both.pop("valid")
+        whole = {name: tensor[valid] for name, tensor in both.items()}
         order = whole["rows"].argsort()
         return Answers(**{name: tensor[order].numpy() for name, tensor in whole.items()})

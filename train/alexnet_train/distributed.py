@@ -111,7 +111,16 @@ class World:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model with gradients averaged over the processes."""
-        return model if self.size == 1 else DistributedDataParallel(model)
+        return model if self.size == 1 else averaged(model, self.device)
+
+
+def averaged(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on `device` with gradients averaged over torch's processes; they are views of what is sent, no copies.
+
+    Without static_graph: parts of a batch without a sum (`World.averaging`) are none, and no parameter is unused.
+    """
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
 
 class Exchange:

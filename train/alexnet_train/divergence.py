@@ -31,6 +31,11 @@ class LossLimit:
     directory: Path | None
 
 
+def looks_every_steps(device: torch.device, log_every_steps: int) -> int:
+    """How many steps lie between two looks at the losses: on the CPU a look costs nothing, elsewhere a wait."""
+    return 1 if device.type == "cpu" else log_every_steps
+
+
 def check_losses(losses: Tensor, batch: Batch, step: int, limit: LossLimit, world: World) -> None:
     """Raise DivergedError where a loss of the whole batch is not finite, or their mean is above the limit.
 

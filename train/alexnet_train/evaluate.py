@@ -70,11 +70,12 @@ def evaluate(
 
     Images in quarantine are not of them. Outputs are put into the shards' order of classes (`output_orders`).
 
-    `on_images` hears how many images are done. Raises AlexnetError where the shards have no labels or other
-    classes, all processes together have more bad samples than the quarantine allows, or a probability is no number.
+    `on_images` hears of each batch how many images of all processes are done with it. Raises AlexnetError where the shards
+    have no labels or other classes, all processes together have more bad samples than the quarantine allows, or a
+    probability is no number.
     """
-    orders = output_orders(classifiers, shards)
     world = config.world
+    orders = [_index(order, world.device) for order in output_orders(classifiers, shards)]
     how = StreamConfig(
         batch_size=max(config.batch_size, world.size),
         seed=0,
@@ -90,6 +91,7 @@ def evaluate(
     counts = _Counts(world, confusions=config.confusions)
     answers = AnswerSheet(world) if config.answers else None
     mean = AVERAGES[config.average]
+    left = shards.num_samples
     with Stream(shards, how, config.stop) as stream:
         for batch in stream.epoch(world.device):
             by_view = (one.view_log_probabilities(batch.images_nhwc, config.views) for one in classifiers)
@@ -100,7 +102,9 @@ def evaluate(
             counts.add(scores, batch.labels, batch.valid)
             if answers is not None:
                 answers.add(batch, scores, mean(torch.stack(in_order)))
-            on_images(int(batch.valid.sum()))
+            done = min(how.batch_size, left)  # known without asking the device, as `valid` is not
+            left -= done
+            on_images(done)
     return replace(counts.result(shards, config), answers=answers.result() if answers is not None else None)
 
 
@@ -171,11 +175,15 @@ def output_orders(classifiers: Sequence[Classifier], shards: ShardSet) -> list[l
     return orders
 
 
-def _in_order(scores: Tensor, order: list[int] | None) -> Tensor:
+def _index(order: list[int] | None, device: torch.device) -> Tensor | None:
+    return None if order is None else torch.tensor(order, device=device)
+
+
+def _in_order(scores: Tensor, order: Tensor | None) -> Tensor:
     """`scores` (views, B, outputs) by the shards' order of classes; outputs beyond the class list stay behind it."""
     if order is None:
         return scores
-    return scores[..., [*order, *range(len(order), scores.shape[-1])]]
+    return torch.cat([scores.index_select(-1, order), scores[..., len(order) :]], dim=-1)
 
 
 def identity(checkpoints: Sequence[Path], patterns: Sequence[str], shards: ShardSet) -> dict[str, Any]:

@@ -10,12 +10,14 @@ INPUT_KEYS = {"view_crop_px": CROP_PX, "flip_once": False}  # the test views had
 MODEL_KEYS = {"conv2_padding_px": 2, "conv5_padding_px": 1, "pool_ceil": False, "init": "normal"}
 # And the update rule before it had variants.
 OPTIM_KEYS = {"nesterov": False, "rule": "paper", "clip_norm": 0.0, "decay_biases": False, "cosine_epochs": 0.0}
+OPTIM_KEYS |= {"polynomial_epochs": 0.0, "polynomial_power": 2.0, "trust_coefficient": 0.001}
+TRAIN_KEYS = {"cuda_graphs": False}  # compiled steps were launched kernel by kernel
 
 
 def completed(table: Mapping[str, Any]) -> Mapping[str, Any]:
     """`table` with the keys that recipes did not always have; those that it has are unchanged."""
     completed_table = dict(table)
-    given, model, optim = (table.get(section) for section in ("input", "model", "optim"))
+    given, model, optim, train = (table.get(section) for section in ("input", "model", "optim", "train"))
     if isinstance(given, Mapping) and "divide_by" in given:
         given = {**INPUT_KEYS, **given}
         completed_table["input"] = given if "noise_divide_by" in given else _scaled_with_the_noise(given)
@@ -23,6 +25,8 @@ def completed(table: Mapping[str, Any]) -> Mapping[str, Any]:
         completed_table["model"] = {**MODEL_KEYS, **model}
     if isinstance(optim, Mapping):
         completed_table["optim"] = {**OPTIM_KEYS, **optim}
+    if isinstance(train, Mapping):
+        completed_table["train"] = {**TRAIN_KEYS, **train}
     return completed_table
 
 

@@ -25,7 +25,7 @@ def overfit(run: RunConfig, progress: Progress, num_batches: int) -> dict[str, A
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
-    optim = replace(recipe.optim, warmup_epochs=0.0, plateau_epochs=0, cosine_epochs=0.0)
+    optim = replace(recipe.optim, warmup_epochs=0.0, plateau_epochs=0, cosine_epochs=0.0, polynomial_epochs=0.0)
     recipe = replace(recipe, optim=optim)
     with Stream(data.train, stream_config(recipe, run)) as stream, Requests() as requests:
         if num_batches > stream.steps_per_epoch:

@@ -55,7 +55,8 @@ class TrainConfig:
     steps and minutes where these are not 0. `precision` is of the network's matrix products; the rest is float32.
     `micro_batch_size` images go through the network at once where it is not 0, and their gradients are added.
     `average_decay` is of the exponential average of the weights that is evaluated where it is not 0. A batch whose mean
-    loss is above `divergence_factor` times that of guessing ends the run.
+    loss is above `divergence_factor` times that of guessing ends the run. `compile` makes one graph of input step, network
+    and loss; `cuda_graphs` launches it as one too.
 
     `log_every_steps` lies between two lines of metrics.jsonl; `keep_checkpoints` is how many of the newest stay.
     """
@@ -75,11 +76,17 @@ class TrainConfig:
     average_decay: float
     divergence_factor: float
     compile: bool
+    cuda_graphs: bool
     label_smoothing: float
 
     def __post_init__(self) -> None:
         check_numbers("train", self, TRAIN_BOUNDS)
         check_choices("train", self, {"precision": typing.get_args(Precision)})
+        if self.cuda_graphs and (not self.compile or self.micro_batch_size):
+            raise AlexnetError(
+                f"train.cuda_graphs with compile = {str(self.compile).lower()}, micro_batch_size = "
+                f"{self.micro_batch_size}; expected true and 0: a graph is of a compiled step in one part"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +101,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if 0 < self.optim.cosine_epochs < self.train.epochs:
+        key, epochs = self.optim.falls
+        if 0 < epochs < self.train.epochs:
             raise AlexnetError(
-                f"train.epochs is {self.train.epochs}, but the rates are nothing after optim.cosine_epochs, "
-                f"{self.optim.cosine_epochs:g}; expected the same number"
+                f"train.epochs is {self.train.epochs}, but the rates are nothing after optim.{key}, "
+                f"{epochs:g}; expected the same number"
             )
         check_map_sides(self.model, self.input.view_crop_px)
         known = layer_names(self.model)

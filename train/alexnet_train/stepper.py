@@ -12,7 +12,7 @@ from alexnet_network import DeviceStats, InputConfig, LayerCost, OptimConfig, la
 from alexnet_shards.stats import Stats
 from alexnet_stream import Batch
 from alexnet_train.distributed import World
-from alexnet_train.divergence import LossLimit, check_losses
+from alexnet_train.divergence import LossLimit, check_losses, looks_every_steps
 from alexnet_train.looks import Look, look_at_weights
 from alexnet_train.metrics import Clock, Tally, memory_bytes
 from alexnet_train.recipe import Recipe
@@ -100,11 +100,10 @@ class Stepper:
 
         Raises AlexnetError, in the first process alone, where the loss diverges.
         """
-        if self._recipe.optim.warmup_epochs or self._recipe.optim.cosine_epochs:
+        if self._recipe.optim.changes_every_step:
             self._set_rates(epoch)
         losses, ranks = self._updater.losses(batch, self.step, self._input_config(epoch))
-        # On the CPU a look costs nothing; elsewhere it costs a wait.
-        if losses.device.type == "cpu" or self.step % self._recipe.train.log_every_steps == 0:
+        if self.step % looks_every_steps(losses.device, self._recipe.train.log_every_steps) == 0:
             check_losses(losses, batch, self.step, self._limit, self._world)
         self._updater.apply()
         self.step += 1

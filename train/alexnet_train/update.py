@@ -1,13 +1,12 @@
 """One update of the weights from one batch (paper section 5), and the state that updates move."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alexnet_network import (
     AlexNet,
@@ -17,12 +16,12 @@ from alexnet_network import (
     make_optimizer,
     make_scaler,
     set_switches,
-    train_input,
 )
 from alexnet_stream import Batch
+from alexnet_train.batchloss import BatchLoss
 from alexnet_train.distributed import World
 from alexnet_train.recipe import Recipe
-from alexnet_train.results import label_ranks
+from alexnet_train.weightaverage import WeightAverage
 
 
 class Updater:
@@ -35,12 +34,13 @@ class Updater:
         self.model = model.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.model, recipe.optim)
         self.scaler = make_scaler(world.device, train.precision)
-        average = get_ema_multi_avg_fn(train.average_decay)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.model, multi_avg_fn=average) if train.average_decay else None
-        self.network = world.wrap(self.model)
+        self.average = WeightAverage(copy.deepcopy(self.model), train.average_decay) if train.average_decay else None
+        self.batch_loss = BatchLoss(self.model, stats, recipe.input, train.label_smoothing)
+        self.network = world.wrap(self.batch_loss)
         if train.compile:
-            self.network = torch.compile(self.network)  # type: ignore[assignment]
-        self.recipe, self.stats, self.world = recipe, stats, world
+            mode = "reduce-overhead" if train.cuda_graphs else None
+            self.network = torch.compile(self.network, mode=mode)  # type: ignore[assignment]
+        self.recipe, self.world = recipe, world
 
     @property
     def evaluated(self) -> nn.Module:
@@ -56,6 +56,9 @@ class Updater:
         train, world = self.recipe.train, self.world
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        self.batch_loss.input = config
+        if train.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         losses, ranks = [], []
         place = train.batch_size * world.rank // world.size  # of the first sample in the batch of all processes
         for part, is_last in micro_batches(batch, train.micro_batch_size):
@@ -63,15 +66,11 @@ class Updater:
             place += len(part.labels)
             with world.averaging(self.network, is_last):
                 with autocast(world.device, train.precision):
-                    logits = self.network(train_input(part.images_nhwc, part.flip, part.noise_z, self.stats, config))
-                logits = logits.float()
-                loss = functional.cross_entropy(
-                    logits, part.labels, reduction="none", label_smoothing=train.label_smoothing
-                )
+                    found, found_ranks = self.network(part.images_nhwc, part.flip, part.noise_z, part.labels)
                 share = world.size / train.batch_size
-                torch.autograd.backward(self.scaler.scale(loss.sum() * share))
-            losses.append(loss.detach())
-            ranks.append(label_ranks(logits.detach(), part.labels))
+                torch.autograd.backward(self.scaler.scale(found.sum() * share))
+            losses.append(found.detach())
+            ranks.append(found_ranks)
         return torch.cat(losses), torch.cat(ranks)
 
     def _draw_masks_of(self, place: int, count: int, step: int) -> None:
@@ -89,7 +88,7 @@ class Updater:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update(self.model)
 
     def steps(self) -> dict[str, Tensor]:
         """About what the last update added to each parameter, by name, from the velocities; none before the first."""
@@ -125,7 +124,7 @@ class Updater:
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
-            self.average.n_averaged.fill_(state["step"])
+            self.average.updates = state["step"]
 
 
 def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
