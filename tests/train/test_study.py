@@ -1,15 +1,18 @@
 """A study: every run and test once, nothing done twice, and a network that starts from another's weights."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 
 from alexnet_shards.errors import AlexnetError
 from alexnet_train.chain import Step
-from alexnet_train.study import StudyRequest, lines_of, run_study
+from alexnet_train.study import StudyRequest, kept_results, lines_of, run_study
 from alexnet_train.studyplan import load_plan
 
 PLAN = """
@@ -75,3 +78,52 @@ def test_a_set_that_is_not_given_is_named(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN)
     with pytest.raises(AlexnetError, match="--shards: none named wide"):
         StudyRequest(plan=load_plan(tmp_path / "plan.toml"), shards={"train": "a"}, test_shards="b", out=tmp_path)
+
+
+RESULTS = {
+    "title": "Two networks",
+    "networks": {
+        "first": {
+            "3": {"top1": 0.25, "top5": 0.0, "centre": 0.5, "seen": 0.25},
+            "4": {"top1": 0.35, "top5": 0, "centre": 1, "seen": 0},
+        },
+        "second": {"3": {"top1": 0.2, "top5": None, "centre": 0.5, "seen": 0.5}},
+    },
+    "ensembles": {},
+}
+
+
+def table(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    command = [sys.executable, "-m", "alexnet_train.study", "plan.toml", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+
+def test_the_tables_of_what_is_there_are_printed_without_a_run(tmp_path: Path) -> None:
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "study.json").write_text(json.dumps(RESULTS))
+    done = table(tmp_path, "--out", "night", "--table")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines == lines_of(load_plan(tmp_path / "plan.toml"), RESULTS)
+    assert lines[-2].split()[:5] == ["first", "2", "30.0", "±", "7.1"]
+    assert lines[-1].split()[:3] == ["second", "1", "20.0"]
+    assert json.loads(table(tmp_path, "--out", "night", "--table", "--json").stdout) == RESULTS
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["night", "plan.toml", "study.json"]
+
+
+def test_results_that_are_none_are_one_line(tmp_path: Path) -> None:
+    assert "no results are there" in table(tmp_path, "--table").stderr
+    assert table(tmp_path).returncode == 2
+    out = tmp_path / "studies" / "plan"
+    out.mkdir(parents=True)
+    damaged: list[Any] = [[], {}, {"networks": {}}, 3]
+    for wrong in ({"top1": "0.25"}, {"top2": 0.1}, 0.25):
+        damaged.append(RESULTS | {"networks": {"first": {"3": wrong}}})
+    damaged.append(RESULTS | {"networks": {"first": {"three": RESULTS["networks"]["first"]["3"]}}})  # type: ignore[index]
+    for content in damaged:
+        (out / "study.json").write_text(json.dumps(content))
+        with pytest.raises(AlexnetError, match="damaged results"):
+            kept_results(out)
+    done = table(tmp_path, "--table")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)

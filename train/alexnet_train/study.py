@@ -13,12 +13,16 @@ from alexnet_command.options import Command
 from alexnet_command.printing import say, show, show_json
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import write_atomic
-from alexnet_shards.parsing import Where, load_json
+from alexnet_shards.parsing import Where, check_fields, load_json
 from alexnet_train.chain import Step, run_step
 from alexnet_train.studyplan import TRAIN, Ensemble, Network, StudyPlan, load_plan
 from alexnet_train.studytable import RunErrors, study_lines
 
 RESULT_NAME, TRAINED_NAME = "study.json", "trained.json"
+NUMBER = (float, int)
+ERROR_TYPES = {
+    name: NUMBER if name in ("top1", "centre") else (*NUMBER, type(None)) for name in RunErrors.__annotations__
+}
 RunCommand = Callable[[tuple[str, ...]], Step]
 
 
@@ -59,6 +63,25 @@ def run_study(request: StudyRequest, run: RunCommand = run_step) -> dict[str, An
         results["ensembles"][ensemble.name] = _ensemble_errors(request, ensemble, run)
         _keep(request.out / RESULT_NAME, results)
     return results
+
+
+def kept_results(out: Path) -> dict[str, Any]:
+    """What `run_study` kept in `out`, of a study that may be under way. Raises AlexnetError where it is not that."""
+    where = Where(path=out / RESULT_NAME, what="results", remedy="the study writes them, run without --table")
+    try:
+        content = load_json(where)
+        runs = [
+            *content["ensembles"].values(),
+            *(run for seeds in content["networks"].values() for run in seeds.values()),
+        ]
+        for run in runs:
+            RunErrors(**check_fields(RunErrors, run, ERROR_TYPES))
+        [int(seed) for seeds in content["networks"].values() for seed in seeds]
+    except FileNotFoundError as error:
+        raise AlexnetError(f"{where.path}: no results are there; {where.remedy}") from error
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise where.wrong(str(error)) from error
+    return dict(content)
 
 
 def lines_of(plan: StudyPlan, results: Mapping[str, Any], width: int | None = None) -> list[str]:
@@ -150,30 +173,30 @@ def _named_shards(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     cls=Command,
     examples=[
         "python -m alexnet_train.study docs/studies/table1.toml --shards 'shards/train-*.tar' --test 'shards/test-*.tar'",
-        "python -m alexnet_train.study docs/studies/parts.toml --shards tiny/train-*.tar --test tiny/val-*.tar --out night",
+        "python -m alexnet_train.study docs/studies/parts.toml --out night --table",
     ],
 )
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
-@click.option(
-    "--shards", multiple=True, required=True, metavar="[NAME=]SHARDS", help="Training shards; other sets by name."
-)
-@click.option("--test", "test_shards", required=True, metavar="SHARDS", help="Shards with labels to test on.")
+@click.option("--shards", multiple=True, metavar="[NAME=]SHARDS", help="Training shards; other sets by name.")
+@click.option("--test", "test_shards", metavar="SHARDS", help="Shards with labels to test on.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="[default: studies/PLAN]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A number of all the recipes.")
+@click.option("--table", is_flag=True, help="Print what DIR/study.json holds by now; nothing is trained or tested.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-def study(plan_file: Path, shards: tuple[str, ...], test_shards: str, out: Path | None, **options: Any) -> None:
+def study(plan_file: Path, shards: tuple[str, ...], test_shards: str | None, out: Path | None, **options: Any) -> None:
     """Train and test every network of PLAN from every seed; run again, it goes on where it stopped."""
     plan = load_plan(plan_file)
-    sets = tuple(word for setting in options["settings"] for word in ("--set", setting))
-    request = StudyRequest(
-        plan=plan,
-        shards=dict(_named_shards(shards)),
-        test_shards=test_shards,
-        out=out or Path("studies") / plan_file.stem,
-        options=sets,
-    )
-    say(f"{plan_file}: {len(plan.runs())} networks to train, in {request.out}")
-    results = run_study(request)
+    out = out or Path("studies") / plan_file.stem
+    if options["table"]:
+        results = kept_results(out)
+    elif not shards or test_shards is None:
+        raise click.UsageError("--shards and --test are needed, but for --table")
+    else:
+        sets = tuple(word for setting in options["settings"] for word in ("--set", setting))
+        named = dict(_named_shards(shards))
+        request = StudyRequest(plan=plan, shards=named, test_shards=test_shards, out=out, options=sets)
+        say(f"{plan_file}: {len(plan.runs())} networks to train, in {out}")
+        results = run_study(request)
     if options["as_json"]:
         show_json(results)
     else:
