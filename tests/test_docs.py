@@ -170,6 +170,22 @@ def test_the_numbers_of_the_training_page() -> None:
     assert f"{released.train.epochs} epochs" in text_of(README)
 
 
+def test_the_readmes_hours_follow_from_what_a_photo_costs() -> None:
+    readme, scale = text_of(README), (ROOT / "docs" / "scale.md").read_text()
+    cost = {
+        name: [float(number) for number in re.findall(r"[\d.]+", row)]
+        for name, row in re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", scale, re.MULTILINE)
+    }
+    (photos,) = re.findall(r"^\| photos \| ([\d.]+) million \|", scale, re.MULTILINE)
+    in_all, training = float(photos) * 1e6, 1_261_406
+    cpu_ms, shard_kb = cost["shards"]
+    gigabytes = in_all * shard_kb / 1e6
+    assert f"| shards | {gigabytes:.0f} GB |" in scale
+    assert f"{gigabytes:.0f} GB for the shards" in readme
+    assert f"{gigabytes:.0f} GB written; {in_all * cpu_ms / 3.6e6:.1f} hours of one core*" in readme
+    assert f"{training * cost['compute-stats'][0] / 6e4:.0f} minutes of one core*" in readme
+
+
 def test_the_numbers_of_the_other_pages() -> None:
     ten_classes, networks = text_of(ROOT / "docs" / "ten-classes.md"), text_of(ROOT / "docs" / "networks.md")
     millions = round(parameters_of("small", "num_classes=10") / 1e6)
