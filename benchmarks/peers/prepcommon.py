@@ -12,7 +12,7 @@ Job = tuple[int, list[Path], Path]
 
 
 def run(work: Callable[[Job], object], chunked: bool = False) -> None:
-    """Print {"seconds", "cpu_seconds", "images"}: after the imports, the start of the processes included.
+    """Print {"seconds", "cpu_seconds", "images"}: after the imports and the start of the processes.
 
     `work` makes the photos of (number, paths, out folder) to pictures of 256x256 pixels in out; it is called for a few at
     a time by a pool, or, `chunked`, once a process.
@@ -30,6 +30,8 @@ def run(work: Callable[[Job], object], chunked: bool = False) -> None:
         few = -(-len(paths) // options.workers) if chunked else 16
         parts = [paths[first : first + few] for first in range(0, len(paths), few)]
         with multiprocessing.Pool(options.workers) as pool:
+            pool.map(len, [[]] * options.workers, chunksize=1)
+            started = time.perf_counter()
             pool.map(work, [(number, part, options.out) for number, part in enumerate(parts)], chunksize=1)
             pool.close()
             pool.join()

@@ -21,6 +21,7 @@ from alexnet_pages.blocks import (
     Text,
 )
 from alexnet_pages.page import can_draw, check_page, write_page
+from alexnet_pages.svg import chart_svg
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Table",
     "Text",
     "can_draw",
+    "chart_svg",
     "charts",
     "check_page",
     "pictures",
