@@ -92,6 +92,9 @@ def measure(setup: Setup, options: argparse.Namespace, words: list[str]) -> Resu
     for place, name in enumerate(names):
         work, share = PARTS[name]
         left = end - time.monotonic()
+        if left < 0:
+            failures[name] = "not begun: the minutes were over"
+            continue
         seconds = max(1.0, left * 0.6 * share / sum(PARTS[other][1] for other in names[place:]))
         print(f"{name}: rounds for {seconds:.0f} s, {left / 60:.1f} minutes left", file=sys.stderr, flush=True)
         try:
