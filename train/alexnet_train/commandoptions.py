@@ -57,6 +57,30 @@ HTML = click.option(
 )
 
 
+def port_number(text: str) -> int:
+    """A port of TCP: a type of options."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+SERVE = click.option(
+    "--serve",
+    metavar="[PORT]",
+    type=port_number,
+    is_flag=False,
+    flag_value="8042",
+    help="Show the run's page while it trains, at http://127.0.0.1:PORT, 8042 where silent, 0 for any.",
+)
+SERVE_HOST = click.option(
+    "--serve-host",
+    metavar="HOST",
+    default="127.0.0.1",
+    help="Show it to other machines too, as 0.0.0.0; the address then holds a token.",
+)
+
+
 def chosen_trackers(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The names that --track and --tensorboard say, each once."""
     return tuple(dict.fromkeys([*options["trackers"], *(["tensorboard"] if options["tensorboard"] else [])]))

@@ -12,6 +12,8 @@ from alexnet_command.options import DEVICE, JSON, PATH, QUARANTINE, THREADS, tak
 from alexnet_command.signals import loading
 from alexnet_train.commandoptions import (
     DEFAULT_RECIPE,
+    SERVE,
+    SERVE_HOST,
     TENSORBOARD,
     TRACK,
     VERIFY_CACHE,
@@ -73,6 +75,8 @@ def commands() -> None:
     default=0,
     help="Trace N steps by torch's profiler.",
 )
+@SERVE
+@SERVE_HOST
 @TRACK
 @TENSORBOARD
 @QUARANTINE
@@ -92,16 +96,24 @@ def train(**options: Any) -> None:
         from alexnet_train.recipe import load_recipe
         from alexnet_train.runconfig import LoaderOptions, RunConfig
         from alexnet_train.rundata import sort_paths
+        from alexnet_train.serve import serving
+    if options["serve"] is not None and (options["dry_run"] or options["overfit_batches"]):
+        raise click.UsageError("--serve shows a run; --dry-run and --overfit are none")
     recipe = load_recipe(options["recipe"], options["settings"])
     shards, val_shards = sort_paths(options["shards"], options["val_shards"])
     options["threads"] = options["threads"] or 0
-    with join_world(options["device"]) as world, Progress("train", "steps", quiet=not world.is_main) as progress:
+    out_dir = options["out"] or Path("runs") / recipe.name
+    with (
+        serving(out_dir, options["serve"], options["serve_host"]),
+        join_world(options["device"]) as world,
+        Progress("train", "steps", quiet=not world.is_main) as progress,
+    ):
         run = RunConfig(
             recipe=recipe,
             shards=shards,
             val_shards=val_shards,
             stats=options["stats"],
-            out_dir=options["out"] or Path("runs") / recipe.name,
+            out_dir=out_dir,
             world=world,
             loader=LoaderOptions(**{name: options[name] for name in ("quarantine", "threads", "child_process")}),
             trackers=chosen_trackers(options),

@@ -10,9 +10,10 @@ from alexnet_command.printing import show
 from alexnet_command.tables import table_lines
 from alexnet_command.units import duration_text, share_text
 from alexnet_pages import can_draw
+from alexnet_shards.extras import how_to_install
 from alexnet_train.chain import Step, run_step
 
-PAGE_NAME = "report.html"
+PAGE_NAME, EVALUATION_NAME = "report.html", "evaluation.html"
 
 
 def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -> list[Step]:
@@ -28,10 +29,16 @@ def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -
     steps.append(run_step(("alexnet-train", "--shards", shards, "--recipe", "demo", *sets, "--out", run)))
     checkpoint = str(steps[-1].result["checkpoint"])
     evaluate = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", shards, "--views", "10")
-    steps.append(run_step(evaluate))
+    page = directory / "run" / EVALUATION_NAME
+    steps.append(run_step((*evaluate, "--html", str(page)) if can_draw() and not is_kept(page, checkpoint) else evaluate))
     if can_draw():
         run_step(("alexnet-prep", "report", "--shards", shards, "--html", "--source", source))
     return steps
+
+
+def is_kept(page: Path, checkpoint: str) -> bool:
+    """Whether the page is there and no older than the checkpoint that it is of: without a page an evaluation is kept."""
+    return page.is_file() and page.stat().st_mtime >= Path(checkpoint).stat().st_mtime
 
 
 def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
@@ -53,13 +60,15 @@ def summary_lines(directory: Path, steps: list[Step]) -> list[str]:
     ]
     rows = [(name, duration_text(step.seconds), outcome) for (name, outcome), step in zip(told, steps, strict=True)]
     rows.append(("in all", duration_text(sum(step.seconds for step in steps)), ""))
-    pages = [path for path in (directory / "shards" / PAGE_NAME, directory / "run" / PAGE_NAME) if path.is_file()]
+    names = (Path("shards") / PAGE_NAME, Path("run") / PAGE_NAME, Path("run") / EVALUATION_NAME)
+    pages = [directory / name for name in names if (directory / name).is_file()]
+    no_pages = f"pages to look at need an extra: {how_to_install('report')}, then run again"
     return [
         *table_lines(f"AlexNet, end to end, in {directory}", ("step", "took", "what came out"), rows),
         "",
         f"the trained network: {trained['checkpoint']}",
         f"the figures of each step: {directory / 'run' / 'metrics.jsonl'}",
-        *(f"a page to look at: {path.resolve().as_uri()}" for path in pages),
+        *([f"a page to look at: {path.resolve().as_uri()}" for path in pages] if can_draw() else [no_pages]),
         f"Run again, all is kept as it is; remove {directory} to start afresh.",
     ]
 
