@@ -30,7 +30,9 @@ def run_demo(directory: Path, train_per_class: int, settings: tuple[str, ...]) -
     checkpoint = str(steps[-1].result["checkpoint"])
     evaluate = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", shards, "--views", "10")
     page = directory / "run" / EVALUATION_NAME
-    steps.append(run_step((*evaluate, "--html", str(page)) if can_draw() and not is_kept(page, checkpoint) else evaluate))
+    steps.append(
+        run_step((*evaluate, "--html", str(page)) if can_draw() and not is_kept(page, checkpoint) else evaluate)
+    )
     if can_draw():
         run_step(("alexnet-prep", "report", "--shards", shards, "--html", "--source", source))
     return steps
