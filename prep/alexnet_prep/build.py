@@ -18,8 +18,8 @@ from alexnet_prep.job import AT_IMAGE, AT_OUTPUT, NO_IMAGE, READING, BuildSetup,
 from alexnet_prep.moments import MomentSums
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.samples import decode_jpeg
-from alexnet_prep.shardsums import has_sums, save_sums, sum_shard, sums_path
-from alexnet_prep.sidecar import Sidecar, read_sidecar, save_sidecar, sidecar_json, sidecar_path, whole_shard
+from alexnet_prep.shardsums import has_sums, save_sums, sum_written, sums_path
+from alexnet_prep.sidecar import Sidecar, save_sidecar, sidecar_json, written_shard
 from alexnet_prep.sourcesizes import SOURCE_DTYPE, count_sizes
 from alexnet_shards.files import atomic_file
 from alexnet_shards.index import INDEX_DTYPE, NO_LABEL
@@ -62,7 +62,7 @@ class ShardJob:
         """As `finished_shard`; the sums of a whole shard that has none are made of it."""
         sidecar = finished_shard(self, setup, on_sign)
         if sidecar is not None and setup.moments and not has_sums(sums_path(setup, self.name), sidecar.sha256):
-            moments = sum_shard(setup.out / self.name, sidecar.index_rows(), lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
+            moments = sum_written(setup, sidecar, lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
             save_sums(sums_path(setup, self.name), moments, sidecar.sha256)
         return sidecar
 
@@ -258,13 +258,5 @@ def finished_shard(job: ShardJob, setup: BuildSetup, on_sign: OnSign) -> Sidecar
 
     `on_sign` comes with every chunk that was hashed, as a sign of life.
     """
-    file = sidecar_path(setup, job.name)
-    if setup.store is not None:
-        sidecar = read_sidecar(file)
-        on_sign(AT_OUTPUT, NO_IMAGE, 0)
-        if sidecar is None or sidecar.given_up:
-            return None
-        is_there = setup.store.has(setup.sidecars.name, job.name, sidecar.bytes, sidecar.sha256)
-        return sidecar if is_there else None
-    sidecar = whole_shard(setup.out / job.name, file, lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
+    sidecar = written_shard(setup, job.name, lambda: on_sign(AT_OUTPUT, NO_IMAGE, 0))
     return None if sidecar is None or sidecar.given_up else sidecar

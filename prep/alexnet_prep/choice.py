@@ -15,6 +15,7 @@ from alexnet_prep.rundir import expected_bytes
 from alexnet_shards.tarblocks import files_between
 
 IN_PLACE, ONCE, AUTO = "in-place", "once", "auto"
+IN_PLACE_UNLESS = "in-place unless"  # it can only be read forward
 # One more of all that is there is a pass over it: reading a tenth of the images where they lie takes no longer than that.
 WORTH_A_PASS = 10
 # Python, its libraries, one image that is decoded, and what is read ahead.
@@ -63,6 +64,8 @@ def choose_reading(asked: str, paths: Sequence[Path], to_make: float, known: str
         raise SourceError(f"{forward}: is compressed or elsewhere, and can only be read forward: use --read once")
     if forward is not None:
         return Reading(True, f"{forward.name} is compressed or elsewhere")
+    if asked == IN_PLACE_UNLESS:
+        return Reading(False, "as parts are without --read once")
     if asked != AUTO:
         return Reading(asked == ONCE, "as --read says")
     slow = known or next((why for path in paths if (why := slow_to_seek(path))), "")

@@ -223,8 +223,6 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, **options: Any) ->
     if repair and not options["source"]:
         raise click.UsageError("--repair needs --source, the folder with the archives")
     with hired(options["scheduler"], options["workers"], say) as workers, named_sets(shards, split) as sets:
-        if repair and sets.remote is not None:
-            raise click.UsageError("--repair is for a folder; of a store's: alexnet-prep shards --out ADDRESS again")
         report = verify_or_repair(sets, source(options) if repair else None, workers)
     line = f"{sets.shown}: {report.samples:,} samples in {report.shards:,} shards"
     lines = verify_table(report) if report.bad else [f"{line}, every byte as it was written"]

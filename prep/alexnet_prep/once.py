@@ -11,7 +11,7 @@ import numpy.typing as npt
 from alexnet_prep.archive import Tick, open_tar
 from alexnet_prep.blocks import NotedArchive, NotedStretch
 from alexnet_prep.build import ShardJob
-from alexnet_prep.choice import choose_reading, expected_of_archives, reading_line
+from alexnet_prep.choice import AUTO, IN_PLACE_UNLESS, ONCE, choose_reading, expected_of_archives, reading_line
 from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.forward import ArchiveFacts, LocalFile, OpenArchive, facts_of, opened_forward
 from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
@@ -29,6 +29,7 @@ from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
 from alexnet_prep.restore import share_to_make
 from alexnet_prep.rundir import check_space, refuse_early
+from alexnet_prep.share import parts_line, shares_of
 from alexnet_prep.sidecar import Sidecar, seems_there
 from alexnet_prep.source import ArchivedSource, Source
 from alexnet_prep.split import SplitSource
@@ -49,7 +50,7 @@ class OncePass:
     """One split that is read once.
 
     `setup` is of its stretches; its containers are the split's archives, () where the index has to be known first; `facts`
-    are theirs.
+    are theirs. Of a request for a part only the part's stretches are made, and none of one that joins parts.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class OncePass:
     ) -> None:
         self._split, self._setup, self._facts, self._progress = split, setup, facts, progress
         self._workers, self._hang_seconds = request.workers, request.hang_seconds
+        self._share, self._joins = request.share, request.finish
         self._found: list[StretchFacts] | None = None  # of the archives, once they were read
 
     @cached_property
@@ -81,6 +83,8 @@ class OncePass:
         Raises SourceError for archives that cannot be used.
         """
         source.check(self._split)
+        if self._joins:
+            self._refuse_missing()
         with self._engine(self._setup) as engine:
             self._found = self._of_archives(engine)
         noted = [(path, self._noted(container)) for container, path in enumerate(self.archives)]
@@ -102,6 +106,34 @@ class OncePass:
         noted = [NotedStretch(facts.start, notes_path(self._setup, facts.name)) for facts in mine]
         return NotedArchive(path, noted, size or 0, partial(_read_once_more, path, bool(spooled)))
 
+    def convert_share(self, setup: BuildSetup | None = None, images: SplitSource | None = None) -> list[StretchFacts]:
+        """Make the stretches of a part: of the archives, or, of `images` that the index has, by `setup`, as they lie."""
+        with self._engine(setup or self._setup) as engine:
+            if images is None:
+                return self._of_archives(engine)
+            listed = listed_stretches(images, np.arange(len(images)), len(self.archives) * NUMBERS_AN_ARCHIVE)
+            return self._convert(engine, [job for place, job in enumerate(listed) if self._takes(place)])
+
+    def _takes(self, place: int) -> bool:
+        return self._share is None or self._share.takes(place)
+
+    def _refuse_missing(self, listed: Sequence[Job[StretchFacts]] = (), setup: BuildSetup | None = None) -> None:
+        """Raise RunError for stretches that parts have not made yet: of the archives, or those that are `listed`."""
+        plain, spooled = ([], []) if listed else self._cut
+        setup, jobs = setup or self._setup, [*plain, *listed]
+        missing = [place for place, job in enumerate(jobs) if job.finished(setup, lambda *_: None) is None]
+        names = [jobs[place].name for place in missing]
+        for each in spooled:
+            size, there = known_size(each, setup), {facts.name for facts in finished_stretches(each, setup)}
+            count = 1 if size is None else -(-size // each.step)
+            names += [name for number in range(count) if (name := each.stretch(number).name) not in there]
+        if names:
+            wanted = [str(share) for share in shares_of(setup.out) if not spooled and any(map(share.takes, missing))]
+            raise RunError(
+                f"{setup.out}: {self._split}: {len(names)} stretches of the source are not there, as {names[0]}; run "
+                f"{parts_line(wanted)}, then --finish again"
+            )
+
     def digests(self, images: SplitSource) -> Pictures:
         """What the stretches that are there have of an index's images; nothing is read for it."""
         if self._found is not None:
@@ -122,7 +154,7 @@ class OncePass:
             if len(sidecars) == len(shards):
                 return sidecars
             for _ in range(MAX_ROUNDS):
-                sidecars, damaged = self._write(engine, images, shards, order)
+                sidecars, damaged = self._write(engine, setup, images, shards, order)
                 if not damaged:
                     return sidecars
                 self._found = None
@@ -140,13 +172,16 @@ class OncePass:
         return _in_order(self._run(engine, jobs, ("", sum(job.images for job in jobs), "images", "shards")))
 
     def _write(
-        self, engine: JobEngine, images: SplitSource, shards: Sequence[ShardJob], order: Rows
+        self, engine: JobEngine, setup: BuildSetup, images: SplitSource, shards: Sequence[ShardJob], order: Rows
     ) -> tuple[list[Sidecar], set[int]]:
         """(sidecars, damaged stretches): all three passes, each of which keeps what is there."""
         if self._found is None:
             self._found = self._of_archives(engine)
         missing = find_pictures(images, self._found).missing()
-        listed = self._convert(engine, listed_stretches(images, missing, len(self.archives) * NUMBERS_AN_ARCHIVE))
+        rest = listed_stretches(images, missing, len(self.archives) * NUMBERS_AN_ARCHIVE)
+        if self._joins and not self.archives:
+            self._refuse_missing(rest, setup)
+        listed = self._convert(engine, rest)
         pictures = find_pictures(images, [*self._found, *listed])
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
@@ -164,13 +199,13 @@ class OncePass:
     def _of_archives(self, engine: JobEngine) -> list[StretchFacts]:
         """The facts of all stretches of the archives, made where they are not there."""
         plain, spooled = self._cut
-        found = self._convert(engine, plain)
+        found = self._convert(engine, [job for place, job in enumerate(plain) if self._takes(place)])
         at_once = self._workers if isinstance(self._workers, int) else PIECES_OF_A_CREW
         if spooled:
             stored = sum(each.stored_bytes for each in spooled)
             with (
                 self._progress.counted(f"{self._split}: reading once", stored, "bytes", "stretches"),
-                Spool(spooled, self._setup, at_once) as spool,
+                Spool(spooled, self._setup, at_once, self._takes) as spool,
             ):
                 for facts in engine.run(spool.jobs(), at_once):
                     spool.done(facts.number)
@@ -215,13 +250,16 @@ def once_pass(
 ) -> OncePass | None:
     """The pass that reads a split once, None where it is read in place; what was chosen, and what it needs, is said."""
     archives = source.archives(split) if isinstance(source, ArchivedSource) else ()
-    if request.share is not None or request.finish:
-        return None
     to_make = share_to_make(request.out, split, request.store)
-    reading = choose_reading(request.read, archives or (source.directory,), to_make, source.why_once)
+    reading = choose_reading(_asked(request, source, split), archives or (source.directory,), to_make, source.why_once)
     if not reading.is_once:
         progress.say(reading_line(split, reading, 0))
         return None
+    if request.store is not None and (request.share is not None or request.finish):
+        raise RunError(
+            f"{request.store.shown}: parts of a source that is read once meet in one folder; make them with an --out that "
+            "all machines see and copy it there, or make the whole without --part"
+        )
     facts = facts_of(archives)
     needed = expected_of_archives(archives, facts) if archives and to_make else 0
     progress.say(reading_line(split, reading, needed))
@@ -238,6 +276,15 @@ def once_pass(
         max_member_bytes=request.max_member_bytes,
     )
     return OncePass(split, setup, facts, request, progress)
+
+
+def _asked(request: ShardsRequest, source: Source, split: str) -> str:
+    """The way that was asked for. Parts read in place unless the source is made for once; what joins them goes by what they
+    have left."""
+    if request.finish and any((request.out / BUILD_DIRECTORY / split).glob("stretch-*.json")):
+        return ONCE
+    is_joined = request.finish or request.share is not None
+    return IN_PLACE_UNLESS if is_joined and request.read == AUTO and not source.why_once else request.read
 
 
 def present_bytes(directory: Path) -> int:

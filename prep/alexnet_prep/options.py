@@ -95,8 +95,7 @@ def source_fields(options: dict[str, Any]) -> Any:
 
 
 def output(options: dict[str, Any]) -> tuple[Path, Any]:
-    """(the local folder, the store or None) that --out and --work name, which it takes out; a usage error where another
-    option is for a folder alone."""
+    """(the local folder, the store or None) that --out and --work name, which it takes out."""
     from alexnet_prep.outstore import OutputStore
 
     out, work = options.pop("out"), options.pop("work")
@@ -104,10 +103,6 @@ def output(options: dict[str, Any]) -> tuple[Path, Any]:
         if work is not None:
             raise click.UsageError("--work is for an --out in a store")
         return out, None
-    for name, instead in (("share", "--part"), ("finish", "--finish"), ("stats", "--stats")):
-        if options[name]:
-            more = "; alexnet-prep compute-stats --shards ADDRESS does it afterwards" if name == "stats" else ""
-            raise click.UsageError(f"{instead} is for an --out on this machine{more}")
     store = OutputStore.at(out, work)
     return store.work, store
 

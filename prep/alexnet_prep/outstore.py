@@ -7,6 +7,7 @@ that was uploaded.
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,12 +23,15 @@ from alexnet_remote import (
     Stop,
     StoreLock,
     StoreLockHeldError,
+    check_store_lock,
     check_writable,
+    create_object,
     fetch_file,
     glob_of,
     head_of,
     open_forward,
     own_folder,
+    remove_file,
     store_lock,
     upload_file,
 )
@@ -41,6 +45,7 @@ PLAN_NAME = "plan.json"
 INFO_NAME = "_info.json"
 STORED_SUFFIX = ".stored"  # beside a sidecar: the version of the object that was uploaded
 SMALL_BYTES = 512 << 20
+MOST_SHARD_BYTES = 1 << 40
 AT_ONCE = 16
 HASH_BYTES = 8 << 20
 
@@ -118,11 +123,32 @@ class OutputStore:
         return {url.rpartition("/")[2] for url in glob_of(f"{self.address}/{split}-*.tar", Patience(), Stop())}
 
     def put_plan(self, split: str) -> None:
-        """Upload the plan of a split, where the store has none."""
-        try:
-            head_of(self._url(split, PLAN_NAME), Patience(), Stop())
-        except RemoteFileMissingError:
-            upload_file(self._build(split) / PLAN_NAME, self._url(split, PLAN_NAME), Patience(), Stop())
+        """Upload the plan of a split, where the store has none; raises RunError where another run has just begun there."""
+        path = self._build(split) / PLAN_NAME
+        if create_object(self._url(split, PLAN_NAME), path.read_bytes(), Patience(), Stop()):
+            return
+        there = path.with_name(f"{PLAN_NAME}.there")
+        fetch_file(self._url(split, PLAN_NAME), there, SMALL_BYTES)
+        is_same = there.read_bytes() == path.read_bytes()
+        there.unlink()
+        if not is_same:
+            raise RunError(f"{self.shown}: another run has just begun there; start again")
+
+    def forget(self, split: str, name: str) -> None:
+        """Remove the sidecar of a shard, which is damaged: it is made again."""
+        remove_file(self._url(split, f"{name}.json"), Patience(), Stop())
+
+    def put(self, name: str) -> None:
+        """Upload a file of the work folder."""
+        upload_file(self.work / name, f"{self.address}/{name}", Patience(), Stop())
+
+    @contextmanager
+    def fetched(self, name: str) -> Iterator[Path]:
+        """A shard of the store as a local file while the block runs."""
+        with tempfile.TemporaryDirectory(prefix="shard-", dir=self.work) as folder:
+            path = Path(folder) / name
+            fetch_file(f"{self.address}/{name}", path, MOST_SHARD_BYTES)
+            yield path
 
     def put_set(self, split: str) -> None:
         """Upload the index, then the manifest of a split, then what lists the splits: it is whole then."""
@@ -131,10 +157,14 @@ class OutputStore:
                 upload_file(place, f"{self.address}/{place.name}", Patience(), Stop())
 
     @contextmanager
-    def locked(self) -> Iterator[StoreLock]:
-        """Own the folder while the block runs; raises RunError where another process does."""
+    def locked(self, part: str = "") -> Iterator[StoreLock]:
+        """Own the folder while the block runs, or, beside other parts, the lock called `part`; raises RunError where another
+        process does."""
+        whole, parts = f"{self.address}/{LOCK_NAME}", f"{self.address}/{BUILD_DIRECTORY}"
         try:
-            with store_lock(f"{self.address}/{LOCK_NAME}", Patience(), Stop()) as lock:
+            with store_lock(f"{parts}/{part}" if part else whole, Patience(), Stop()) as lock:
+                for url in [whole] if part else glob_of(f"{parts}/part-*.lock", Patience(), Stop()):
+                    check_store_lock(url, Patience(), Stop())
                 yield lock
         except StoreLockHeldError as error:
             raise RunError(str(error)) from error

@@ -1,6 +1,8 @@
 """The sums of one shard's images beside its sidecar, so that statistics cost no second decoding."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,7 @@ from alexnet_shards.files import atomic_file
 from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.index import IndexRows
 from alexnet_shards.parsing import Where, load_npz
+from alexnet_shards.pool import Workers, worker_pool
 from alexnet_shards.stats import Stats
 
 SUMS_SUFFIX = ".sums.npz"
@@ -87,18 +90,28 @@ class WrittenShard(Protocol):
         """Its rows of the index."""
 
 
-def split_stats(setup: BuildSetup, shards: Sequence[WrittenShard], fingerprint: str) -> Stats:
+def sum_written(setup: BuildSetup, shard: WrittenShard, on_samples: Callable[[], None] = lambda: None) -> Moments:
+    """As `sum_shard`, of a shard that was written, here or to the run's store."""
+    with nullcontext(setup.out / shard.name) if setup.store is None else setup.store.fetched(shard.name) as path:
+        return sum_shard(path, shard.index_rows(), on_samples)
+
+
+def split_stats(setup: BuildSetup, shards: Sequence[WrittenShard], fingerprint: str, workers: Workers) -> Stats:
     """The statistics of all shards of a split, from their sums: those of `alexnet-prep compute-stats`.
 
-    A shard whose sums are not there is decoded. Raises FormatError for a sample that cannot be.
+    Shards whose sums are not there are decoded by `workers`. Raises FormatError for a sample that cannot be.
     """
-    moments = NO_MOMENTS
+    moments, missing = NO_MOMENTS, list[WrittenShard]()
     for shard in shards:
         try:
-            part = load_sums(sums_path(setup, shard.name), shard.sha256)
+            moments = moments.merge(load_sums(sums_path(setup, shard.name), shard.sha256))
         except (FileNotFoundError, FormatError):
-            part = sum_shard(setup.out / shard.name, shard.index_rows(), lambda: None)
-        moments = moments.merge(part)
+            missing.append(shard)
+    if missing:
+        light = replace(setup, containers=(), sparse={})
+        with worker_pool(workers, len(missing), str(setup.out)) as pool:
+            for part in pool.map(sum_written, [light] * len(missing), missing):
+                moments = moments.merge(part)
     return moments.to_stats(fingerprint)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from alexnet_prep.build import ShardJob
 from alexnet_prep.errors import RunError
 from alexnet_prep.job import BuildSetup
 from alexnet_prep.progress import RunProgress
-from alexnet_prep.sidecar import Sidecar, sidecar_path, whole_shard
+from alexnet_prep.sidecar import Sidecar, written_shard
+from alexnet_prep.stretch import StretchFacts
 from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.pool import Workers, worker_pool
 
@@ -45,6 +46,10 @@ class Share:
         """Name of the lock file of whoever makes this share."""
         return f"part-{self.number}-of-{self.of}.lock"
 
+    def takes(self, place: int) -> bool:
+        """Whether what stands at a place of a list is of this share, where all shares take turns."""
+        return place % self.of == self.number - 1
+
     def shards(self, num_shards: int) -> range:
         """The numbers of its shards; none where there are more shares than shards."""
         return range(num_shards * (self.number - 1) // self.of, num_shards * self.number // self.of)
@@ -64,13 +69,36 @@ def share_facts(part: str, split: str, sidecars: Sequence[Sidecar], images_per_s
     }
 
 
+def stretches_facts(part: str, split: str, stretches: Sequence[StretchFacts], seconds: float) -> dict[str, Any]:
+    """The same of a part of a source that is read once: its pictures wait for --finish."""
+    images = sum(len(facts.images()) for facts in stretches)
+    dropped = [
+        {"key": facts.name, "reason": reason} for facts in stretches for reason in facts.dropped
+    ]  # whose they are is known at the end
+    return {
+        "split": split,
+        "part": part,
+        "members": images,
+        "written": images - len(dropped),
+        "dropped": dropped,
+        "shards": 0,
+        "stretches": len(stretches),
+        "bytes": sum(facts.bytes for facts in stretches),
+        "images_per_second": round(images / seconds, 1),
+    }
+
+
 def share_lines(facts: Sequence[dict[str, Any]]) -> list[str]:
     """What the command prints of a share: a line a split."""
     return [
-        f"{each['split']} part {each['part']}: {each['written']:,} images in {each['shards']:,} shards, "
+        f"{each['split']} part {each['part']}: {each['written']:,} images in {_pieces(each)}, "
         f"{len(each['dropped']):,} dropped, {each['images_per_second']:,} images/s"
         for each in facts
     ]
+
+
+def _pieces(facts: dict[str, Any]) -> str:
+    return f"{facts['stretches']:,} stretches" if "stretches" in facts else f"{facts['shards']:,} shards"
 
 
 def collect_shards(
@@ -81,19 +109,20 @@ def collect_shards(
     Raises RunError that names the shards which are missing or not as they were written, and the parts that make them.
     """
     waiting = list(jobs)
-    shards = [setup.out / job.name for job in waiting]
-    files = [sidecar_path(setup, job.name) for job in waiting]
+    names = [job.name for job in waiting]
+    light = replace(setup, containers=(), sparse={})  # it goes to the workers with every shard
     found: list[Sidecar] = []
     with worker_pool(workers, len(waiting), str(setup.out)) as pool:
-        for job, sidecar in zip(waiting, pool.map(whole_shard, shards, files), strict=True):
+        for job, sidecar in zip(waiting, pool.map(written_shard, [light] * len(waiting), names), strict=True):
             if sidecar is not None:
                 found.append(sidecar)
                 progress.done(job, sidecar, None)
     missing = sorted({job.number for job in waiting} - {sidecar.number for sidecar in found})
     if missing:
-        names = _ranges([waiting[number].name for number in missing], missing)
+        shown = _ranges([names[number] for number in missing], missing)
+        where = setup.out if setup.store is None else setup.store.shown
         raise RunError(
-            f"{setup.out}: {len(missing)} of {len(waiting)} shards are missing or damaged: {names}; run "
+            f"{where}: {len(missing)} of {len(waiting)} shards are missing or damaged: {shown}; run "
             f"{_parts(setup.out, missing, len(waiting))}, then --finish again"
         )
     return found
@@ -113,12 +142,22 @@ def _ranges(names: Sequence[str], numbers: Sequence[int]) -> str:
 
 def _parts(out: Path, missing: Sequence[int], num_shards: int) -> str:
     """Which parts make the `missing` shards, where the lock files say into how many parts this run was cut."""
+    shares = shares_of(out)
+    wanted = [str(share) for share in shares if set(share.shards(num_shards)) & set(missing)]
+    return parts_line(wanted)
+
+
+def shares_of(out: Path) -> list[Share]:
+    """All parts that a run was cut into, as its lock files say; [] where they do not."""
     locks = [LOCK_NAME.fullmatch(path.name) for path in (out / BUILD_DIRECTORY).glob("part-*.lock")]
     counts = {int(match[2]) for match in locks if match}
-    if len(counts) != 1:
+    of = counts.pop() if len(counts) == 1 else 0
+    return [Share(number, of) for number in range(1, of + 1)]
+
+
+def parts_line(wanted: Sequence[str]) -> str:
+    """What to type for some parts."""
+    if not wanted:
         return "the parts that make them"
-    of = counts.pop()
-    shares = [Share(number, of) for number in range(1, of + 1)]
-    wanted = [str(share) for share in shares if set(share.shards(num_shards)) & set(missing)]
     more = f" and {len(wanted) - SHOWN_NAMES} more" if len(wanted) > SHOWN_NAMES else ""
     return f"--part {', '.join(wanted[:SHOWN_NAMES])}{more}"

@@ -84,6 +84,17 @@ def read_sidecar(file: Path) -> Sidecar | None:
         return None
 
 
+def written_shard(setup: BuildSetup, name: str, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
+    """The sidecar of a shard, here or in the run's store; None where it is not there, or not as it was written."""
+    file = sidecar_path(setup, name)
+    if setup.store is None:
+        return whole_shard(setup.out / name, file, on_chunk)
+    sidecar = read_sidecar(file)
+    on_chunk()
+    is_there = sidecar is not None and setup.store.has(setup.sidecars.name, name, sidecar.bytes, sidecar.sha256)
+    return sidecar if is_there else None
+
+
 def whole_shard(shard: Path, sidecar_file: Path, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
     """The sidecar of `shard`; None where one of the two is not there, or not as it was written."""
     sidecar = read_sidecar(sidecar_file)

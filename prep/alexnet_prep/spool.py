@@ -1,6 +1,7 @@
 """Archives that can only be read forward, as those that are compressed or elsewhere, handed to the workers in pieces."""
 
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -44,8 +45,17 @@ class Spool:
     that are there already are read over. Use as a context manager.
     """
 
-    def __init__(self, archives: Sequence[SpooledArchive], setup: BuildSetup, workers: int) -> None:
-        self._archives, self._setup = iter(archives), setup
+    def __init__(
+        self,
+        archives: Sequence[SpooledArchive],
+        setup: BuildSetup,
+        workers: int,
+        takes: Callable[[int], bool] = lambda _: True,
+    ) -> None:
+        """`takes` an archive's place, or, of a single one, a stretch's: whether it is made here."""
+        self._by_archive, self._takes = len(archives) > 1, takes
+        chosen = [each for place, each in enumerate(archives) if not self._by_archive or takes(place)]
+        self._archives, self._setup, self._token = iter(chosen), setup, secrets.token_hex(4)
         are_elsewhere = all(is_address(archive.first.path) for archive in archives)
         self._readers = min(READERS, len(archives)) if are_elsewhere else 1
         self._room = threading.Semaphore(workers + AHEAD * self._readers)
@@ -119,7 +129,7 @@ class Spool:
             self._is_needed(archive.stretch(number)) for number in range(-(-size // step))
         ):  # nothing of it has to be read
             for number in range(-(-size // step)):
-                self._ready.put(archive.stretch(number))
+                self._give(archive.stretch(number))
             return
         with opened_forward(archive.first.path, self._stop) as file:
             while size is None or count * step < size:
@@ -139,15 +149,21 @@ class Spool:
         save_checked(_size_path(archive, self._setup), {"state": list(archive.first.state), "size": whole})
 
     def _is_needed(self, stretch: ArchiveStretch) -> bool:
-        """Whether a stretch is still to be made."""
+        """Whether a stretch is still to be made, and here."""
         if stretch.number not in self._needed:
-            is_there = stretch.finished(self._setup, lambda *_: None) is not None
+            is_there = not self._is_ours(stretch) or stretch.finished(self._setup, lambda *_: None) is not None
             self._needed[stretch.number] = not is_there
             if is_there:
                 self.done(stretch.number)
         return self._needed[stretch.number]
 
+    def _is_ours(self, stretch: ArchiveStretch) -> bool:
+        return self._by_archive or self._takes(stretch.number % NUMBERS_AN_ARCHIVE)
+
     def _give(self, stretch: ArchiveStretch) -> None:
+        if not self._is_ours(stretch):
+            self._is_needed(stretch)  # its piece goes once the neighbour is done
+            return
         with self._lock:
             held = [
                 (stretch.start + place * (stretch.end - stretch.start), self._held[stretch.number + place])
@@ -159,7 +175,7 @@ class Spool:
     def _write(self, stretch: ArchiveStretch, read_at: Callable[[int, int], bytes]) -> int:
         """Write a piece; returns its length, which is less than a stretch's at the end of the archive."""
         self._room.acquire()
-        path = self._setup.sidecars.absolute() / f"{stretch.name}.source{TEMPORARY_SUFFIX}"
+        path = self._setup.sidecars.absolute() / f"{stretch.name}.{self._token}.source{TEMPORARY_SUFFIX}"
         path.unlink(missing_ok=True)
         step, length = stretch.end - stretch.start, 0
         while length < step and not self._stop.requested:

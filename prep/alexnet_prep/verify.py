@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from alexnet_command.progress import Progress
 from alexnet_prep.named import NamedSets
+from alexnet_prep.outstore import OutputStore
 from alexnet_prep.samples import BadSampleError, decode_sample
 from alexnet_shards.errors import FormatError
 from alexnet_shards.index import IndexRows, check_index, load_index
@@ -53,9 +55,18 @@ def verify_or_repair(sets: NamedSets, source: Path | str | None, workers: Worker
         report = verify(sets, workers, progress.at)
     if not report.bad or source is None:
         return report
+    store = None
+    if sets.remote is not None:
+        store = OutputStore.at(sets.remote.place.folder, None)
+        for split, finding in product(sets.splits, report.bad):
+            store.forget(split, finding.shard)  # what the store has of it counts no more, whatever it says of it
     with Progress("repair", "images") as progress:
         for request in repair_requests(sets.directory, sets.splits, source, workers):
-            make_shards(request, RunProgress(progress))
+            asked = request if store is None else replace(request, out=store.work, store=store)
+            make_shards(asked, RunProgress(progress))
+    if sets.remote is not None:
+        for split in sets.splits:
+            sets.remote.bring_set(split)
     with Progress("verify", "shards") as progress:
         return verify(sets, workers, progress.at)
 

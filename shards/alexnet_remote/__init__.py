@@ -23,7 +23,7 @@ from alexnet_remote.remoteset import (
     split_beside,
 )
 from alexnet_remote.stop import POLL_SECONDS, Stop, StoppedError
-from alexnet_remote.storelock import StoreLock, StoreLockHeldError, store_lock
+from alexnet_remote.storelock import StoreLock, StoreLockHeldError, check_store_lock, create_object, store_lock
 from alexnet_remote.tries import Patience, RemoteFileError, RemoteFileMissingError
 from alexnet_remote.upload import check_writable, remove_file, upload_file
 
@@ -49,7 +49,9 @@ __all__ = [
     "StoreLock",
     "StoreLockHeldError",
     "bring_sets",
+    "check_store_lock",
     "check_writable",
+    "create_object",
     "expand_address",
     "fetch_file",
     "file_beside",

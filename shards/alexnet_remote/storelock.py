@@ -82,6 +82,37 @@ def store_lock(url: str, patience: Patience, stop: Stop) -> Iterator["StoreLock"
         lock.give_back()
 
 
+def check_store_lock(url: str, patience: Patience, stop: Stop) -> None:
+    """Raise StoreLockHeldError where a living process holds the lock object at `url`."""
+    StoreLock(url, patience, stop).check_free()
+
+
+def create_object(url: str, content: bytes, patience: Patience, stop: Stop) -> bool:
+    """Write a small object where there is none; False where there is one."""
+
+    def create() -> bool:
+        with write_errors(url):
+            filesystem, place = filesystem_of(url)
+            try:
+                if url.startswith(S3):
+                    return _put_if(filesystem, place, content, {"IfNoneMatch": "*"})
+                if not url.startswith("memory://"):
+                    filesystem.pipe_file(place, content, mode="create")
+                    return True
+            except FileExistsError:
+                return False
+            except NotImplementedError:
+                pass
+            _say_unguarded(url)
+            if filesystem.exists(place):
+                return False
+            filesystem.pipe_file(place, content)
+            return True
+
+    tries = Tries(url=url, patience=patience, stop=stop, use="write")
+    return patiently(tries, lambda: apart(create, url, patience, stop))
+
+
 class StoreLock:
     """A lock object; `check` raises once it is no longer this process's."""
 
@@ -94,12 +125,7 @@ class StoreLock:
     def take(self) -> None:
         """Get the lock, from a dead owner too."""
         if not self._create():
-            found, tag, age_seconds = self._look()
-            if found is not None and not found.is_dead() and age_seconds < LIFE_SECONDS:
-                raise StoreLockHeldError(
-                    f"{public_address(self._url)}: process {found.pid} on {printable(found.host)} works there; wait until "
-                    f"it ends, or, if it was killed, {LIFE_SECONDS - age_seconds:.0f} s more, or take another --out"
-                )
+            tag = self.check_free()
             if not self._replace(tag, another=True):
                 raise StoreLockHeldError(
                     f"{public_address(self._url)}: another process has just begun there; wait for it"
@@ -108,6 +134,16 @@ class StoreLock:
         if found != self._owner:
             raise StoreLockHeldError(f"{public_address(self._url)}: another process has just begun there; wait for it")
         threading.Thread(target=self._keep_fresh, daemon=True, name="alexnet-lock").start()
+
+    def check_free(self) -> str:
+        """The tag of a lock whose owner is dead, "" without one; raises StoreLockHeldError where a process holds it."""
+        found, tag, age_seconds = self._look()
+        if found is not None and not found.is_dead() and age_seconds < LIFE_SECONDS:
+            raise StoreLockHeldError(
+                f"{public_address(self._url)}: process {found.pid} on {printable(found.host)} works there; wait until "
+                f"it ends, or, if it was killed, {LIFE_SECONDS - age_seconds:.0f} s more, or take another --out"
+            )
+        return tag
 
     def check(self) -> None:
         """Raise StoreLockHeldError where another process has taken the lock."""
@@ -127,27 +163,7 @@ class StoreLock:
 
     def _create(self) -> bool:
         """Write the lock where there is none; False where there is one."""
-
-        def create() -> bool:
-            with write_errors(self._url):
-                filesystem, place = filesystem_of(self._url)
-                try:
-                    if self._url.startswith(S3):
-                        return _put_if(filesystem, place, self._content, {"IfNoneMatch": "*"})
-                    if not self._url.startswith("memory://"):
-                        filesystem.pipe_file(place, self._content, mode="create")
-                        return True
-                except FileExistsError:
-                    return False
-                except NotImplementedError:
-                    pass
-                _say_unguarded(self._url)
-                if filesystem.exists(place):
-                    return False
-                filesystem.pipe_file(place, self._content)
-                return True
-
-        return self._patiently(create)
+        return create_object(self._url, self._content, self._patience, self._stop)
 
     def _replace(self, tag: str, another: bool = False) -> bool:
         """Write the lock over one whose tag is `tag`, `another` owner's; False where another process was faster."""

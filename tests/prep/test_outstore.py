@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -50,23 +51,102 @@ def test_the_bytes_of_a_folder(small_source: Any, tmp_path: Path, prep: Any, s3:
     assert "holds a run with another seed" in done.stderr
 
 
-def test_kills_during_uploads(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
-    words = ("shards", "--source", small_source.directory, "--split", "train", "--num-shards", 4, "--workers", 2)
-    prep(*words, "--out", tmp_path / "here")
+def check_sound(s3: Any, whole: dict[str, str]) -> None:
+    """What is in the store is what belongs there, and nothing says of itself that it is done which is not."""
+    found = in_store(s3, "set")
+    assert {name: whole[name] for name in found} == found
+    sidecars = [path.rpartition("/")[2] for path in s3.files.find(f"{s3.bucket}/set/.build") if ".tar.json" in path]
+    assert {name.removesuffix(".json") for name in sidecars} <= found.keys()
+    if "train.manifest.json" in found:
+        assert {name for name in whole if name.startswith("train")} <= found.keys()
+
+
+def kill_often(words: tuple[object, ...], s3: Any, whole: dict[str, str], kills: int) -> None:
+    """SIGKILL runs, and every third time a worker of one, at random moments of their uploads."""
     command = [sys.executable, "-m", "alexnet_prep.cli", *map(str, words), "--out", f"{s3.url}/set"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for wanted in (1, 3):
-        before = s3.proxy.count("PUT */set/train-*.tar*")
-        child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while s3.proxy.count("PUT */set/train-*.tar*") < before + wanted and child.poll() is None:
+    rng, done = random.Random(0), 0
+    while done < kills:
+        before, wanted = s3.proxy.count("PUT */set/*"), rng.randrange(1, 12)
+        child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 240
+        while s3.proxy.count("PUT */set/*") < before + wanted and child.poll() is None:
             assert time.monotonic() < deadline
-            time.sleep(0.005)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert "train.manifest.json" not in in_store(s3, "set")
-    prep(*words, "--out", f"{s3.url}/set")
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        workers = [int(pid) for pid in children.read_text().split()] if child.poll() is None else []
+        if child.poll() is None:
+            if workers and done % 3 == 2:
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                time.sleep(rng.uniform(0, 1))
+            child.kill()
+            done += 1
+        said = child.communicate()[1]
+        assert child.returncode in (0, -signal.SIGKILL), said
+        check_sound(s3, whole)
+        if in_store(s3, "set").keys() == whole.keys():  # it was whole: from the beginning again
+            s3.files.rm(f"{s3.bucket}/set", recursive=True)
+    last = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stderr
+    assert in_store(s3, "set") == whole
+
+
+@pytest.fixture
+def words(small_source: Any) -> tuple[object, ...]:
+    return ("shards", "--source", small_source.directory, "--split", "train", "--num-shards", 6, "--workers", 2)
+
+
+def test_kills_during_uploads(words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any) -> None:
+    prep(*words, "--out", tmp_path / "here")
+    kill_often(words, s3, in_folder(tmp_path / "here"), 3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_thirty_kills_during_uploads(words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any) -> None:
+    prep(*words, "--stats", "--out", tmp_path / "here")
+    kill_often((*words, "--stats"), s3, in_folder(tmp_path / "here"), 30)
+
+
+def test_parts_and_statistics(words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any) -> None:
+    words = (*words, "--stats")
+    prep(*words, "--out", tmp_path / "here")
+    out = ("--out", f"{s3.url}/set")
+    for part in ("3/3", "1/3"):
+        prep(*words, *out, "--work", tmp_path / part[0], "--part", part)
+    done = prep(*words, *out, "--finish", "--work", tmp_path / "4", status=1)
+    assert f"{s3.url}/set: 2 of 6 shards are missing or damaged: train-002.tar to train-003.tar" in done.stderr
+    assert "train.manifest.json" not in in_store(s3, "set")
+    other = {"pid": 7, "host": "elsewhere", "boot": "b", "start": "1", "token": "t"}
+    for lock, command in ((".build/part-1-of-3.lock", ()), (".lock", ("--part", "2/3")), (".lock", ("--finish",))):
+        s3.files.pipe_file(f"{s3.bucket}/set/{lock}", json.dumps(other).encode())
+        assert "process 7 on elsewhere works there" in prep(*words, *out, *command, status=1).stderr
+        s3.files.rm_file(f"{s3.bucket}/set/{lock}")
+    prep(*words, *out, "--work", tmp_path / "2", "--part", "2/3")
+    assert "another seed" in prep(*words, *out, "--seed", 1, "--part", "2/3", status=1).stderr
+    done = prep(*words, *out, "--part", "2/3", "--read", "once", status=1)
+    assert "parts of a source that is read once meet in one folder" in done.stderr
+    prep(*words, *out, "--finish", "--work", tmp_path / "4")
     assert in_store(s3, "set") == in_folder(tmp_path / "here")
+
+
+def test_a_repair(words: tuple[object, ...], small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
+    out, source = f"{s3.url}/set", small_source.directory
+    prep(*words, "--out", tmp_path / "here")
+    prep(*words, "--out", out)
+    for build in (True, False):
+        content = bytearray(s3.files.cat_file(f"{s3.bucket}/set/train-002.tar"))
+        content[2000] ^= 1
+        s3.files.pipe_file(f"{s3.bucket}/set/train-002.tar", bytes(content))
+        s3.files.rm_file(f"{s3.bucket}/set/train-004.tar")
+        if not build:
+            s3.files.rm(f"{s3.bucket}/set/.build", recursive=True)
+        puts = s3.proxy.count("PUT */set/train-*.tar ") + s3.proxy.count("PUT */set/train-*.tar")
+        done = prep("verify", "--shards", out, "--repair", "--source", source, "--workers", 2)
+        assert "every byte as it was written" in done.stdout
+        assert s3.proxy.count("PUT */set/train-*.tar ") + s3.proxy.count("PUT */set/train-*.tar") == puts + 2
+        assert in_store(s3, "set") == in_folder(tmp_path / "here")
 
 
 def test_a_second_command_waits_outside(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
@@ -80,8 +160,6 @@ def test_a_second_command_waits_outside(small_source: Any, tmp_path: Path, prep:
     ("words", "line"),
     [
         (("--out", "https://host/set"), "a web server is read only"),
-        (("--out", "s3://b/set", "--stats"), "--stats is for an --out on this machine; alexnet-prep compute-stats"),
-        (("--out", "s3://b/set", "--part", "1/2"), "--part is for an --out on this machine"),
         (("--work", "w"), "--work is for an --out in a store"),
     ],
 )

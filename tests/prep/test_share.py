@@ -1,5 +1,6 @@
 """Parts of a split, made by real processes in any order and at once, and joined to the same bytes."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from alexnet_prep import order
 from alexnet_prep.rundir import locked_directory
 from alexnet_prep.share import Share
 
@@ -83,6 +85,72 @@ def test_finish_names_what_is_missing(words: list[object], whole: dict[str, str]
     for part in ("2/3", "3/3"):
         prep(*words, "--part", part)
     prep(*words, "--finish")
+    assert hashes(tmp_path / "out") == whole
+
+
+def parts_of_once(words: list[object], out: Path, prep: Shards) -> dict[str, str]:
+    """Make parts of a source that is read once, the last first, and join them."""
+    line = prep(*words, "--out", out, "--finish", "--read", "once", status=1).stderr.splitlines()[-1]
+    assert "stretches of the source are not there, as stretch-" in line
+    facts = []
+    for part in ("3/3", "1/3"):
+        facts += json.loads(prep(*words, "--out", out, "--part", part, "--read", "once").stdout)
+    line = prep(*words, "--out", out, "--finish", status=1).stderr.splitlines()[-1]
+    assert "run --part 2/3, then --finish again" in line or "the parts that make them" in line
+    facts += json.loads(prep(*words, "--out", out, "--part", "2/3", "--read", "once").stdout)
+    assert sum(each["stretches"] > 0 for each in facts) > 1
+    assert not list(out.glob("*.manifest.json"))
+    prep(*words, "--out", out, "--finish")
+    assert not list(out.rglob("stretch-*"))
+    assert not list(out.rglob("*.tmp"))
+    return hashes(out)
+
+
+@pytest.fixture
+def small_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several stretches of small sources, in runs in this process."""
+    monkeypatch.setattr(order, "SMALLEST_BYTES", 64 << 10)
+
+
+@pytest.mark.usefixtures("small_stretches")
+def test_parts_of_archives_that_are_read_once(
+    small_source: Any, words: list[object], whole: dict[str, str], tmp_path: Path, prep: Shards
+) -> None:
+    assert parts_of_once(words, tmp_path / "plain", prep) == whole
+    archive = small_source.directory / "ILSVRC2010_images_train.tar"
+    archive.with_name(archive.name + ".gz").write_bytes(gzip.compress(archive.read_bytes(), 1))
+    archive.unlink()
+    assert parts_of_once(words, tmp_path / "packed", prep) == whole
+
+
+@pytest.mark.usefixtures("small_stretches")
+@pytest.mark.parametrize("kind", ["parquet", "tars"])
+def test_parts_of_many_samples_a_file_read_once(same_sources: Any, tmp_path: Path, prep: Shards, kind: str) -> None:
+    label = ("--label", "json:label") if kind == "tars" else ()
+    words = ["shards", "--source", same_sources.directory / kind, "--split", "train", "--num-shards", 3, *label]
+    prep(*words, "--out", tmp_path / "whole")
+    assert parts_of_once([*words, "--workers", 1, "--json"], tmp_path / "parts", prep) == hashes(tmp_path / "whole")
+
+
+def test_parts_of_a_compressed_archive_at_once(
+    small_source: Any, words: list[object], whole: dict[str, str], tmp_path: Path, prep: Shards
+) -> None:
+    archive = small_source.directory / "ILSVRC2010_images_train.tar"
+    archive.with_name(archive.name + ".gz").write_bytes(gzip.compress(archive.read_bytes(), 1))
+    archive.unlink()
+    code = (
+        "import alexnet_prep.order as order; order.SMALLEST_BYTES = 64 << 10; from alexnet_prep.cli import main; main()"
+    )
+    parts = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, words), "--part", f"{number}/2"], stdout=subprocess.PIPE
+        )
+        for number in (2, 1)
+    ]
+    found = [json.loads(part.communicate(timeout=120)[0])[0]["stretches"] for part in parts]
+    assert min(found) > 0
+    command = [sys.executable, "-c", code, *map(str, words), "--finish"]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 0
     assert hashes(tmp_path / "out") == whole
 
 
