@@ -43,6 +43,7 @@ from alexnet_shards.shown import public_address
 LOCK_NAME = ".lock"
 PLAN_NAME = "plan.json"
 INFO_NAME = "_info.json"
+CLAIM_NAME = "store"  # whose work folder this is
 STORED_SUFFIX = ".stored"  # beside a sidecar: the version of the object that was uploaded
 SMALL_BYTES = 512 << 20
 MOST_SHARD_BYTES = 1 << 40
@@ -106,9 +107,26 @@ class OutputStore:
             return True
         return False
 
-    def pull(self, split: str) -> None:
-        """Make plan, sidecars, manifest and index of the work folder what the store has."""
+    def claim(self) -> None:
+        """Make the work folder this store's own: what lies there may be replaced and removed from now on.
+
+        Raises RunError where it has shards that were not made for this store.
+        """
+        marker = own_directory(self.work / BUILD_DIRECTORY) / CLAIM_NAME
+        mine = hashlib.sha256(self.address.encode()).hexdigest()
+        if marker.is_file() and marker.read_text() == mine:
+            return
+        stranger = next(iter(sorted(self.work.glob("*.tar"))), None)
+        if stranger is not None:
+            raise RunError(f"{stranger}: is no shard for {self.shown}; --work must be a folder of its own")
+        write_atomic(marker, mine.encode())
+
+    def pull(self, split: str, is_alone: bool) -> None:
+        """Make plan, sidecars, manifest and index of the work folder what the store has; where nobody else works there
+        remove what a killed run had built and not uploaded, too."""
         folder = self._build(split)
+        for path in self.work.glob(f"{split}-*.tar") if is_alone else ():
+            path.unlink()
         listed = glob_of(self._url(split, "*.json"), Patience(), Stop())
         wanted = {url.rpartition("/")[2] for url in listed}
         for path in [*folder.glob(f"{split}-*.json"), *folder.glob(f"{split}-*{STORED_SUFFIX}"), folder / PLAN_NAME]:

@@ -56,8 +56,9 @@ def begin(
 
         if request.store is not None:
             with turn():
+                request.store.claim()
                 for split in splits:
-                    request.store.pull(split)
+                    request.store.pull(split, is_alone=request.share is None)
         if cached:
             held.enter_context(turn())
             if source.splits[0] not in splits and (first := load_split(_cache(request, source.splits[0]), key)):

@@ -149,6 +149,23 @@ def test_a_repair(words: tuple[object, ...], small_source: Any, tmp_path: Path, 
         assert in_store(s3, "set") == in_folder(tmp_path / "here")
 
 
+def test_what_a_killed_run_left_in_its_work_folder(
+    words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any
+) -> None:
+    out = ("--out", f"{s3.url}/set", "--work", tmp_path / "work")
+    prep(*words, "--out", tmp_path / "here")
+    whole = in_folder(tmp_path / "here")
+    prep(*words, *out)
+    (tmp_path / "work" / "train-002.tar").write_bytes(b"built, its upload was cut off")
+    s3.files.rm(f"{s3.bucket}/set", recursive=True)
+    prep(*words, *out)
+    assert in_store(s3, "set") == whole
+    assert not list((tmp_path / "work").glob("*.tar"))
+    done = prep(*words, "--out", f"{s3.url}/set", "--work", tmp_path / "here", status=1)
+    assert "--work must be a folder of its own" in done.stderr
+    assert in_folder(tmp_path / "here") == whole  # somebody's shards stay
+
+
 def test_a_second_command_waits_outside(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
     other = {"pid": 7, "host": "elsewhere", "boot": "b", "start": "1", "token": "t"}
     s3.files.pipe_file(f"{s3.bucket}/set/.lock", json.dumps(other).encode())
