@@ -1,5 +1,10 @@
 """A run that starts from given weights: they are where it starts, other classes get a new layer, misfits are refused."""
 
+import json
+import subprocess
+import sys
+import tarfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -22,6 +27,7 @@ from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.evaluate import load_classifier
 from alexnet_train.loop import fit
+from alexnet_train.metrics import read_metrics
 from alexnet_train.recipe import load_recipe
 from alexnet_train.records import Records
 from alexnet_train.runconfig import RunConfig
@@ -151,3 +157,82 @@ def test_published_weights_of_torchvision_are_where_a_run_starts_and_learns(
     theirs = torch.tensor([sorted(wnids).index(wnids[label]) for label in batch.labels.tolist()])
     assert losses[0] == pytest.approx(functional.cross_entropy(logits, theirs).item(), rel=1e-5)
     assert losses[-1] < losses[0] - 0.02
+
+
+FROZEN = """
+base = "torchvision"
+[[optim.phases]]
+after_epochs = 0
+weights = 1.0
+biases = 1.0
+layers = {conv1 = 0.0}
+colour_noise = false
+"""
+
+
+def few_photos(data_dir: Path, source: Path, counts: dict[str, int]) -> None:
+    """The first photos of each of tiny10's classes as a folder source."""
+    with tarfile.open(data_dir / "tiny10.tar") as archive:
+        taken: Counter[tuple[str, str]] = Counter()
+        for member in archive:
+            _, split, wnid, name = (*member.name.split("/"), "", "", "")[:4]
+            if member.isfile() and taken[split, wnid] < counts.get(split, 0):
+                taken[split, wnid] += 1
+                path = source / split / wnid / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.extractfile(member).read())  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+def test_torchvisions_weights_are_tuned_to_ten_classes_by_the_commands(
+    run: Any,
+    data_dir: Path,
+    make_run: Callable[..., str],
+    torchvisions_alexnet: Callable[[int], nn.Module],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 1000 classes, random but such that signals pass: fc8 is drawn anew, conv1 stays, the others learn."""
+    torch.manual_seed(0)
+    network = torchvisions_alexnet(1000)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    torch.save(network.state_dict(), tmp_path / "random.pth")
+    wnids = sorted(f"n{number:08d}" for number in range(1000))
+    monkeypatch.setattr("alexnet_train.importer.ILSVRC2012_SHA256", sha256("\n".join(wnids).encode()).hexdigest())
+    thousand = make_run(tmp_path / "thousand", (3,), ())
+    path = manifest_path(tmp_path / "thousand", "train")
+    classes = tuple(ClassFact(wnid=wnid) for wnid in wnids)
+    save_manifest(path, replace(load_manifest(path), classes=classes))
+    words = ["--weights", tmp_path / "random.pth", "--shards", thousand, "--out", tmp_path / "tv.pt"]
+    assert run("import", "--from", "torchvision", *words).exit_code == 0
+
+    few_photos(data_dir, tmp_path / "source", {"train": 12, "val": 4})
+    shards = tmp_path / "shards"
+    for command in (
+        ["shards", "--source", tmp_path / "source", "--out", shards],
+        ["compute-stats", "--shards", shards],
+    ):
+        subprocess.run([sys.executable, "-m", "alexnet_prep.cli", *map(str, command)], check=True, capture_output=True)
+    (tmp_path / "frozen.toml").write_text(FROZEN)
+    settings = ["batch_size=12", "learning_rate=0.0003", "epochs=5", "validation_batch_size=20"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    words = ["--shards", shards, "--recipe", tmp_path / "frozen.toml", "--init", tmp_path / "tv.pt", *sets]
+    trained = run("train", *words, "--out", tmp_path / "run", "--json")
+    assert trained.exit_code == 0, trained.output
+    assert "starting from the weights and the mean of" in trained.stderr
+    assert "fc8 drawn anew for other classes" in trained.stderr
+    losses = [
+        record["train_loss"] for record in read_metrics(tmp_path / "run" / "metrics.jsonl") if record["kind"] == "epoch"
+    ]
+    assert len(losses) == 5
+    assert losses[-1] < 0.7 * losses[0]
+    recipe = load_recipe(str(tmp_path / "frozen.toml"), [*settings, "num_classes=10"])
+    opened = open_shards([str(shards)], split="train")
+    start = start_state(tmp_path / "tv.pt", recipe, opened.classes, load_stats(shards / "stats.npz"), print)["model"]
+    end = load_checkpoint(Path(json.loads(trained.stdout)["checkpoint"]))["model"]
+    assert torch.equal(end["conv1.weight"], start["conv1.weight"])
+    assert all(
+        not torch.equal(end[f"{name}.weight"], start[f"{name}.weight"]) for name in ("conv2", "conv5", "fc6", "fc8")
+    )
