@@ -1,5 +1,6 @@
 """`make gpu-check` where there is no GPU: it says what it would do, and nothing passes. And its checks, on the CPU."""
 
+import json
 import os
 import re
 import subprocess
@@ -76,3 +77,31 @@ def test_all_checks_run() -> None:
     done = checks(ALEXNET_GPU_REHEARSAL="1")
     assert done.returncode == 0, done.stdout
     assert "2 skipped" in done.stdout  # what compiles
+
+
+def test_the_benchmark_runs_small_on_the_cpu(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--device", "cpu", "--quick", "--seconds", "1000"]
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (path,) = tmp_path.glob("????-??-??-gpu.json")
+    assert json.loads(path.read_text()) == result
+    assert result["date"] == path.name[:10]
+    # The network's operations from its published counts: three products of all layers, but no gradient of the pixels.
+    assert result["floors"]["operations_an_image"] == 6 * 724_406_816 - 2 * 105_415_200
+    rows = {row["name"]: row for row in result["steps"]}
+    assert list(rows) == ["released", "paper", "fast", "stock", "torchvision"]
+    assert all(row["images_per_second"] > 0 for row in rows.values()), rows
+    for name in ("stream", "both"):
+        assert 0 <= result[name]["waiting_share"] <= 1
+    ours = max(rows[name]["images_per_second"] for name in ("released", "paper", "fast"))
+    expected = 93 * 1_261_406 / ours / 3600
+    assert result["hours_of_93_epochs"]["best step alone"] == pytest.approx(expected)
+
+
+def test_the_benchmark_says_where_there_is_no_gpu(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--out", str(tmp_path)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "no CUDA device: nothing was measured\n")
+    assert list(tmp_path.iterdir()) == []
