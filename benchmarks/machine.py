@@ -35,7 +35,7 @@ def hardware() -> dict[str, Any]:
         "instructions": kinds,
         "cores": os.cpu_count(),
         "memory_gib": round(pages / 2**30, 1),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": sys.version.split()[0],
     }
 

@@ -106,13 +106,14 @@ class Result:
     facts: Mapping[str, Any]
     parts: tuple[Part, ...]
 
-    def without(self, folder: str) -> "Result":
-        """The same with WORK for a folder that is gone."""
-        parts = (
-            replace(part, commands={name: words.replace(folder, "WORK") for name, words in part.commands.items()})
-            for part in self.parts
-        )
-        return replace(self, parts=tuple(parts))
+    def without(self, folders: Mapping[str, str]) -> "Result":
+        """The same with a word for each folder in facts, reasons and commands: they are nobody else's."""
+
+        def plain(words: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: masked(value, folders) for name, value in words.items()}
+
+        parts = (replace(part, commands=plain(part.commands), reasons=plain(part.reasons)) for part in self.parts)
+        return replace(self, facts=plain(self.facts), parts=tuple(parts))
 
     def lines(self) -> list[str]:
         """The page."""
@@ -131,6 +132,13 @@ class Result:
         (folder / f"{name}.json").write_text(json.dumps(asdict(self), indent=1, allow_nan=True) + "\n")
         page.write_text("\n".join(self.lines()))
         return page
+
+
+def masked(value: Any, folders: Mapping[str, str]) -> Any:
+    """A text with words for folders, the longest first; anything else as it is."""
+    for folder in sorted(folders, key=len, reverse=True) if isinstance(value, str) else ():
+        value = value.replace(folder, folders[folder])
+    return value
 
 
 HEAD = (

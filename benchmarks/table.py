@@ -50,7 +50,7 @@ def main(words: list[str]) -> int:
             data=data, work=work, cpus=cpus, rounds=1 if options.quick else options.rounds, quick=options.quick,
             peers=not options.quick,
         )  # fmt: skip
-        result = measure(setup, options, words).without(str(work))
+        result = measure(setup, options, words).without({str(work): "WORK", **given(options.data)})
     day = datetime.date.today().isoformat()
     print("\n".join(result.lines()))
     if options.out is not None:
@@ -76,6 +76,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     if options.out is None and not options.quick:
         options.out = RESULTS
     return options
+
+
+def given(data: Path | None) -> dict[str, str]:
+    """What stands for the folder of the archives."""
+    return {} if data is None else {str(data): "DATA", str(data.resolve()): "DATA"}
 
 
 def official(data: Path) -> Path:
@@ -105,7 +110,7 @@ def measure(setup: Setup, options: argparse.Namespace, words: list[str]) -> Resu
     facts = {
         "date": datetime.datetime.now().isoformat(timespec="minutes"),
         "command": shlex.join(["python", "-m", "benchmarks.table", *words]),
-        "photos": "drawn" if options.data is None else str(options.data),
+        "photos": "drawn" if options.data is None else "of DATA, official archives",
         "hardware": machine.hardware(),
         "cores used": len(setup.cpus),
         "load average before": load,

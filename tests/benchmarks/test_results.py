@@ -71,7 +71,9 @@ def test_columns_stand_below_each_other() -> None:
 
 
 def test_the_files_hold_every_round_and_no_folder_that_is_gone(tmp_path: Path) -> None:
-    result = Result(facts={"date": "2026-11-30", "hardware": {"cores": 2}}, parts=(part(),)).without("/tmp/x")
+    result = Result(
+        facts={"date": "2026-11-30", "command": "bench --data /tmp/x/data", "hardware": {"cores": 2}}, parts=(part(),)
+    ).without({"/tmp/x": "WORK", "/tmp/x/data": "DATA"})
     page = result.save(tmp_path / "results", "2026-11-30-table")
     kept = json.loads(page.with_suffix(".json").read_text())
     assert kept["parts"][0]["values"]["ours"]["rate"] == [200.0, 100.0, 180.0]
@@ -80,4 +82,5 @@ def test_the_files_hold_every_round_and_no_folder_that_is_gone(tmp_path: Path) -
     assert text.startswith("# Beside what people would use instead\n")
     assert '* hardware: {"cores": 2}' in text
     assert "* stream, ours: `python WORK/ours.py`" in text
+    assert "* command: bench --data DATA" in text
     assert "/tmp/x" not in text
