@@ -5,6 +5,7 @@ They are plain data, so that who only draws a page pays for no library that buil
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from alexnet_pages.blocks import Chart, Table
@@ -15,9 +16,16 @@ Spec = dict[str, Any]
 
 
 def line_chart(
-    title: str, alt: str, lines: Mapping[str, Sequence[tuple[float, float]]], axes: tuple[str, str]
+    title: str,
+    alt: str,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    axes: tuple[str, str],
+    marks: Mapping[float, str] = MappingProxyType({}),
 ) -> Chart:
-    """Lines by name, each a sequence of (x, y); `axes` names x and y with their units. Few points are marked each."""
+    """Lines by name, each a sequence of (x, y); `axes` names x and y with their units. Few points are marked each.
+
+    `marks` are upright lines at some x, with what they say at hover.
+    """
     rows = [{"x": x, "y": y, "line": name} for name, points in lines.items() for x, y in points]
     point = {"size": 24} if len(rows) <= MAX_FIGURES else False
     whole = all(float(x).is_integer() for points in lines.values() for x, _ in points)
@@ -27,11 +35,14 @@ def line_chart(
         "color": _named("line", list(lines)),
         "tooltip": [_told("line"), _told("x", axes[0]), _told("y", axes[1])],
     }
-    spec = {
-        "data": {"values": rows},
-        "mark": {"type": "line", "point": point},
-        "encoding": encoding,
-    }
+    spec: Spec = {"data": {"values": rows}, "mark": {"type": "line", "point": point}, "encoding": encoding}
+    if marks:
+        upright = {
+            "data": {"values": [{"x": x, "mark": words} for x, words in marks.items()]},
+            "mark": {"type": "rule", "strokeDash": [4, 4], "strokeWidth": 1.5, "color": "#888888"},
+            "encoding": {"x": encoding["x"], "tooltip": [_told("mark"), _told("x", axes[0])]},
+        }
+        spec = {"layer": [spec, upright]}
     figures = tuple((name, _text(x), _text(y)) for name, points in lines.items() for x, y in points)
     return _chart(title, alt, spec, Table(header=("line", *axes), rows=_bounded(figures)))
 

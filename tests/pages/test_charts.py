@@ -51,3 +51,11 @@ def test_many_figures_are_cut_with_a_word() -> None:
     chart = bar_chart("Bars", "many", [(str(n), float(n)) for n in range(MAX_FIGURES + 7)], ("name", "count"))
     assert len(chart.figures.rows) == MAX_FIGURES + 1
     assert chart.figures.rows[-1] == ("… and 7 more", "")
+
+
+def test_upright_marks_stand_over_the_lines() -> None:
+    chart = line_chart("t", "a", {"x": [(1.0, 2.0)]}, ("step", "loss"), {3.0: "went on"})
+    lines, marks = chart.spec["layer"]
+    assert lines["data"]["values"] == [{"x": 1.0, "y": 2.0, "line": "x"}]
+    assert marks["data"]["values"] == [{"x": 3.0, "mark": "went on"}]
+    assert chart.spec["width"] == "container"

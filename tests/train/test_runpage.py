@@ -17,7 +17,8 @@ from alexnet_train.loop import fit
 from alexnet_train.metrics import read_metrics
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
-from alexnet_train.runpage import MAX_POINTS, read_run, runs_page
+from alexnet_train.runfiles import read_run
+from alexnet_train.runpage import MAX_POINTS, runs_page
 
 DRAWN = "document.documentElement.dataset.drawn === 'yes'"
 
@@ -60,6 +61,32 @@ def test_the_page_says_what_the_metrics_say(runs: Path, browser: SimpleNamespace
         assert f"{100 * last['val_top1_error']:.4g}" in figures
         rows = dict(zip(seen.text("#recipe td:nth-child(1)"), seen.text("#recipe td:nth-child(2)"), strict=True))
         assert rows["train.epochs"] == "3"
+
+
+def test_a_run_that_went_on_says_where_and_what_its_layers_do(
+    runs: Path, run: Callable[..., Result], browser: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = [word for one in ("width=0.0625", "batch_size=5", "log_every_steps=2") for word in ("--set", one)]
+    for epochs in (1, 3):
+        command = ("train", "--shards", runs / "shards" / "train-*.tar", "--recipe", "demo", *words)
+        done = run(*command, "--set", f"epochs={epochs}", "--out", tmp_path / "run", "--device", "cpu")
+        assert done.exit_code == 0, done.output
+    files = read_run(tmp_path / "run")
+    assert list(files.resumes) == [files.epochs[0]["step"]]
+    assert list(files.marks["epoch"]) == [1.0]
+    path, (_, last) = tmp_path / "run" / "report.html", files.activities[-1]
+    assert [epoch for epoch, _ in files.activities] == [1, 2, 3]
+    with browser.opened(path.as_uri(), 1280, "dark", DRAWN) as seen:
+        browser.check_self_contained(seen, path)
+        assert f"at step {files.resumes[0]}." in " ".join(seen.text("#loss p"))
+        assert seen.page.locator("#errors .mark-rule line").count() >= 1
+        for details in seen.page.locator("#layers summary").all():
+            details.click()
+        counts = zip(last.names, last.dead, last.units, strict=True)
+        rows = [row.split("\t") for row in seen.text("#layers figure:last-of-type tbody tr")]
+        assert [[cell.strip() for cell in row] for row in rows] == [
+            [name, f"{dead:,}", f"{units:,}"] for name, dead, units in counts
+        ]
 
 
 def test_runs_side_by_side(runs: Path, run: Callable[..., Result], tmp_path: Path) -> None:

@@ -139,10 +139,15 @@ def test_wandb_is_one_run_over_all_starts(
     losses = {row["steps"]: row["epoch/val_loss"] for row in wandb.logged if "epoch/val_loss" in row}
     assert losses == {record["step"]: record["val_loss"] for record in records}
     monkeypatch.setenv("WANDB_PROJECT", "refused")
-    tracked = TrackedRun(out_dir=out, recipe={}, step=0, look=lambda: pytest.fail("not asked"), say=print)
+    tracked = TrackedRun(out_dir=out, recipe={}, step=0, look=no_look, activity=no_look, say=print)
     line = r"does not begin \(no key\); run wandb login, or set WANDB_MODE=offline$"
     with pytest.raises(AlexnetError, match=line), open_trackers(["wandb"], tracked):
         pass
+
+
+def no_look() -> Any:
+    """Nobody asks for one."""
+    pytest.fail("not asked")
 
 
 @pytest.mark.parametrize(("name", "library"), [("tensorboard", "tensorboardX"), ("wandb", "wandb")])
@@ -150,7 +155,7 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(
     name: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_trackers(
-        [], TrackedRun(out_dir=tmp_path, recipe={}, step=0, look=lambda: pytest.fail("not asked"), say=print)
+        [], TrackedRun(out_dir=tmp_path, recipe={}, step=0, look=no_look, activity=no_look, say=print)
     ) as none:
         none.add("step", 1, {"train_loss": 2.0})
     monkeypatch.setitem(sys.modules, library, None)

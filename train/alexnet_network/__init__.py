@@ -8,7 +8,7 @@ loss = functional.cross_entropy(model(x), batch.labels)
 from alexnet_network.bounds import Bounds, check_choices, check_numbers, shown
 from alexnet_network.caffemodel import CaffeLayer, order_behind, read_caffemodel
 from alexnet_network.classifier import AVERAGES, Average, Classifier, log_mean
-from alexnet_network.input import DeviceStats, InputConfig, train_input
+from alexnet_network.input import DeviceStats, InputConfig, train_input, view_inputs
 from alexnet_network.model import AlexNet, LayerCost, layer_costs
 from alexnet_network.modelconfig import FEATURE_MAP_PX, LAYERS, ModelConfig, check_map_sides, layer_names
 from alexnet_network.npydump import read_npy
@@ -51,4 +51,5 @@ __all__ = [
     "set_switches",
     "shown",
     "train_input",
+    "view_inputs",
 ]

@@ -20,7 +20,10 @@ RUN_FILES = (
     "steps.csv",
     "epochs.csv",
     "report.html",
+    "evaluation.html",
     "looks/epoch-*.npz",
+    "looks/activity-*.npz",
+    "looks/starts.txt",
     "wandb-id.txt",
     "wandb",
 )

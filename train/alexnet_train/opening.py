@@ -1,5 +1,6 @@
 """A run opened: everything that can be refused is looked at first, then every part is made in its final form."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 from alexnet_command.progress import Progress
 from alexnet_stream import Stop, Stream
+from alexnet_train.activity import fixed_images
 from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.metrics import MetricsLog, read_metrics
@@ -78,7 +80,9 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
         if world.is_main:
             written, keep = directory.written(content) if content is not None else (), recipe.train.keep_checkpoints
             writer = stack.enter_context(CheckpointWriter(directory.checkpoints, keep, directory.make_best, written))
-        trackers = open_trackers(("page", *run.trackers) if world.is_main else (), _tracked(run, stepper, progress))
+        trackers = open_trackers(
+            ("page", *run.trackers) if world.is_main else (), _tracked(run, data, stepper, progress)
+        )
         yield OpenRun(
             recipe=recipe,
             world=world,
@@ -97,9 +101,15 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
         )
 
 
-def _tracked(run: RunConfig, stepper: Stepper, progress: Progress) -> TrackedRun:
+def _tracked(run: RunConfig, data: RunData, stepper: Stepper, progress: Progress) -> TrackedRun:
+    images = functools.cache(lambda: fixed_images(data.train))
     return TrackedRun(
-        out_dir=run.out_dir, recipe=asdict(stepper.recipe), step=stepper.step, look=stepper.look, say=progress.say
+        out_dir=run.out_dir,
+        recipe=asdict(stepper.recipe),
+        step=stepper.step,
+        look=stepper.look,
+        activity=lambda: stepper.activity(images()),
+        say=progress.say,
     )
 
 

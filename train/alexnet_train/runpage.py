@@ -2,19 +2,18 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from alexnet_command.units import duration_text, share_text
 from alexnet_pages import Block, Gallery, Page, Pairs, Picture, Section, Table, Text, write_page
-from alexnet_pages.charts import line_chart
+from alexnet_pages.charts import bar_chart, line_chart
 from alexnet_pages.pictures import pixel_picture
-from alexnet_shards.errors import AlexnetError
-from alexnet_train.looks import Look, filter_sheet, load_looks
-from alexnet_train.metrics import read_metrics
-from alexnet_train.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME
+from alexnet_train.activity import IMAGES
+from alexnet_train.looks import Look, filter_sheet
+from alexnet_train.recipe import DEFAULT_RECIPE, load_recipe
+from alexnet_train.runfiles import MAX_RESUMES, RunFiles, read_run
 
 PAGE_NAME = "report.html"
 # The paper's errors on ILSVRC-2010's test set over ten views, and its logs' with the centre view alone.
@@ -27,38 +26,6 @@ ERRORS = (
     ("val_top1_error", "validation, top-1"),
     ("val_top5_error", "validation, top-5"),
 )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RunFiles:
-    """What a run's directory says: its recipe, the epochs' and steps' records in order, and its kept looks.
-
-    `spoke_at` is when the last record was written, in seconds since 1970, 0 where there is none.
-    """
-
-    name: str
-    recipe: Recipe
-    epochs: Sequence[Mapping[str, Any]]
-    steps: Sequence[Mapping[str, Any]]
-    looks: Sequence[tuple[int, Look]]
-    spoke_at: float = 0.0
-
-
-def read_run(directory: Path) -> RunFiles:
-    """The files of a run. Raises AlexnetError where it is none."""
-    recipe_path = directory / RECIPE_NAME
-    if not recipe_path.is_file():
-        raise AlexnetError(f"{directory}: no {RECIPE_NAME} in it; expected the directory of a run, as runs/released")
-    metrics = directory / METRICS_NAME
-    records = read_metrics(metrics)
-    return RunFiles(
-        name=directory.name,
-        recipe=load_recipe(str(recipe_path)),
-        epochs=[record for record in records if record["kind"] == "epoch"],
-        steps=[record for record in records if record["kind"] == "step"],
-        looks=list(load_looks(directory)),
-        spoke_at=metrics.stat().st_mtime if records else 0.0,
-    )
 
 
 def write_run_page(directory: Path) -> Path:
@@ -77,7 +44,7 @@ def runs_page(runs: Sequence[RunFiles]) -> Page:
         Section(title="Speed", blocks=tuple(_speed(runs))),
         Section(title="Learning rates", blocks=tuple(_rates(first)) if len(runs) == 1 else ()),
         Section(title="First filters", blocks=tuple(block for run in runs for block in _filters(run))),
-        Section(title="Layers", blocks=tuple(_layers(first)) if len(runs) == 1 else ()),
+        Section(title="Layers", blocks=(*_layers(first), *_activity(first)) if len(runs) == 1 else ()),
         Section(title="Recipe", blocks=tuple(block for run in runs for block in _recipe(run))),
     ]
     title = f"Run {first.name}" if len(runs) == 1 else f"{len(runs)} runs"
@@ -133,7 +100,12 @@ def _errors(runs: Sequence[RunFiles]) -> Iterator[Block]:
                 name: [(1, 100 * errors[place]), (reach, 100 * errors[place])] for name, errors in PUBLISHED.items()
             }
         alt = "; ".join(f"{name} ends at {points[-1][1]:.1f}%" for name, points in lines.items())
-        yield line_chart(f"{top} error after each epoch", alt, lines, ("epoch", "error, %"))
+        yield line_chart(f"{top} error after each epoch", alt, lines, ("epoch", "error, %"), _marks(runs, "epoch"))
+
+
+def _marks(runs: Sequence[RunFiles], over: str) -> dict[float, str]:
+    """Where one run went on; several would hide each other."""
+    return runs[0].marks[over] if len(runs) == 1 else {}
 
 
 def _losses(runs: Sequence[RunFiles]) -> Iterator[Block]:
@@ -145,12 +117,16 @@ def _losses(runs: Sequence[RunFiles]) -> Iterator[Block]:
                 lines[words if len(runs) == 1 else f"{run.name}, {words}"] = points
     if lines:
         alt = "; ".join(f"{name} ends at {points[-1][1]:.3f}" for name, points in lines.items())
-        yield line_chart("Loss after each epoch", alt, lines, ("epoch", "loss"))
+        yield line_chart("Loss after each epoch", alt, lines, ("epoch", "loss"), _marks(runs, "epoch"))
     if len(runs) == 1 and runs[0].steps:
         points = [(r["step"], r["train_loss"]) for r in _thinned(runs[0].steps) if _is_number(r.get("train_loss"))]
         if points:
             alt = f"training loss from {points[0][1]:.3f} to {points[-1][1]:.3f}"
-            yield line_chart("Training loss between the lines of the log", alt, {"training": points}, ("step", "loss"))
+            title, marks = "Training loss between the lines of the log", _marks(runs, "step")
+            yield line_chart(title, alt, {"training": points}, ("step", "loss"), marks)
+    if len(runs) == 1 and runs[0].resumes:
+        steps = ", ".join(f"{step:,}" for step in runs[0].resumes[-MAX_RESUMES:])
+        yield Text(text=f"It stopped and went on at the dashed lines: at step {steps}.")
 
 
 def _speed(runs: Sequence[RunFiles]) -> Iterator[Block]:
@@ -221,6 +197,31 @@ def _layers(run: RunFiles) -> Iterator[Block]:
                 lines[name.removesuffix(".weight")] = points
         alt = "; ".join(f"{name} {points[-1][1]:.3g}" for name, points in lines.items())
         yield line_chart(title, alt, lines, ("epoch", axis))
+
+
+def _activity(run: RunFiles) -> Iterator[Block]:
+    if not run.activities:
+        return
+    last = run.activities[-1][1]
+    lines = {
+        name: [(epoch, float(one.norms[place])) for epoch, one in run.activities if one.names == last.names]
+        for place, name in enumerate(last.names)
+    }
+    alt = "; ".join(f"{name} {points[-1][1]:.3g}" for name, points in lines.items())
+    yield line_chart("Size of the activations", alt, lines, ("epoch", "mean Euclidean norm an image"))
+    shares = [
+        (name, 100 * int(dead) / int(units))
+        for name, dead, units in zip(last.names, last.dead, last.units, strict=True)
+    ]
+    rows = tuple(
+        (name, f"{dead:,}", f"{units:,}") for name, dead, units in zip(last.names, last.dead, last.units, strict=True)
+    )
+    alt = "; ".join(f"{name} {share:.0f}%" for name, share in shares)
+    yield replace(
+        bar_chart("Units that are dead", alt, shares, ("layer", "share of its units, %")),
+        figures=Table(header=("layer", "dead", "units"), rows=rows),
+    )
+    yield Text(text=f"Over the same {IMAGES} training images after each epoch; dead are units that none of them wakes.")
 
 
 def _recipe(run: RunFiles) -> Iterator[Block]:

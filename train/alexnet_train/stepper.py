@@ -6,11 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
-from alexnet_network import DeviceStats, InputConfig, LayerCost, OptimConfig, layer_costs, phase_at, rates_at, set_rates
+from alexnet_network import (
+    DeviceStats,
+    InputConfig,
+    LayerCost,
+    OptimConfig,
+    layer_costs,
+    phase_at,
+    rates_at,
+    set_rates,
+    view_inputs,
+)
 from alexnet_shards.stats import Stats
 from alexnet_stream import Batch
+from alexnet_train.activity import Activity, measure_activity
 from alexnet_train.distributed import World
 from alexnet_train.divergence import LossLimit, check_losses, looks_every_steps
 from alexnet_train.looks import Look, look_at_weights
@@ -84,6 +98,12 @@ class Stepper:
     def look(self) -> Look:
         """How the network looks now; waits for the device."""
         return look_at_weights(dict(self._updater.model.named_parameters()), self._updater.steps())
+
+    def activity(self, images_nhwc: npt.NDArray[np.uint8]) -> Activity:
+        """What its layers do with whole images (N, 256, 256, 3) in the centre view; waits for the device."""
+        images = torch.from_numpy(images_nhwc).to(self._world.device)
+        (inputs,) = view_inputs(images, 1, self.stats, self._recipe.input)
+        return measure_activity(self._updater.model, inputs)
 
     @property
     def layer_costs(self) -> list[LayerCost]:

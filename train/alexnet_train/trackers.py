@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.extras import require
 from alexnet_shards.files import append_bytes, write_atomic
+from alexnet_train.activity import Activity, note_start, save_activity
 from alexnet_train.looks import Look, save_look
 from alexnet_train.metrics import read_metrics
 
@@ -34,13 +35,14 @@ DRAWING_ERRORS = (
 class TrackedRun:
     """What a tracker is told of a run: its directory, which holds metrics.jsonl as it is at `step`, and its recipe.
 
-    `look` gives how its network looks now, `say` tells its user a line.
+    `look` gives how its network looks now, `activity` what its layers do, `say` tells its user a line.
     """
 
     out_dir: Path
     recipe: Mapping[str, Any]
     step: int
     look: Callable[[], Look]
+    activity: Callable[[], Activity]
     say: Callable[[str], None]
 
 
@@ -197,16 +199,24 @@ class PageTracker:
 
     def __init__(self, run: TrackedRun) -> None:
         self._run, self._is_said = run, False
+        self._try(lambda: note_start(run.out_dir, run.step))
 
     def add(self, kind: str, step: int, record: Mapping[str, Any]) -> None:
         """Keep the look of the network after an epoch, and draw the page."""
         if kind != "epoch":
             return
-        try:
-            from alexnet_train.runpage import write_run_page  # which needs what is not everywhere: Pillow, an extra
+        self._try(lambda: self._draw(int(record["epoch"])))
 
-            save_look(self._run.out_dir, int(record["epoch"]), self._run.look())
-            write_run_page(self._run.out_dir)
+    def _draw(self, epoch: int) -> None:
+        from alexnet_train.runpage import write_run_page  # which needs what is not everywhere: Pillow, an extra
+
+        save_look(self._run.out_dir, epoch, self._run.look())
+        save_activity(self._run.out_dir, epoch, self._run.activity())
+        write_run_page(self._run.out_dir)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
         except DRAWING_ERRORS as error:
             if not self._is_said:
                 self._run.say(f"{self._run.out_dir}: no page is drawn ({error}); the run goes on without")

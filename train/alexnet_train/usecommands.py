@@ -25,7 +25,8 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Draw a run's page again, or one of several runs side by side, from the files in their directories."""
     with loading():
         from alexnet_pages import write_page
-        from alexnet_train.runpage import PAGE_NAME, read_run, runs_page
+        from alexnet_train.runfiles import read_run
+        from alexnet_train.runpage import PAGE_NAME, runs_page
     page = runs_page([read_run(run) for run in runs])
     path = out or (runs[0] / PAGE_NAME if len(runs) == 1 else Path(PAGE_NAME))
     write_page(path, page)
