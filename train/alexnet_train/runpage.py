@@ -1,5 +1,6 @@
 """A run's report as a page, or that of several side by side, from the files in their directories alone."""
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_command.units import duration_text, share_text
-from alexnet_pages import Block, Gallery, Page, Pairs, Picture, Section, Table, Text, write_page
+from alexnet_pages import Block, Chart, Charts, Gallery, Page, Pairs, Picture, Section, Table, Text, write_page
 from alexnet_pages.charts import bar_chart, line_chart
 from alexnet_pages.pictures import pixel_picture
 from alexnet_train.activity import IMAGES
@@ -21,6 +22,7 @@ PUBLISHED = {"paper, ten views": (0.375, 0.170), "paper, centre view": (0.390, 0
 MANY_CLASSES = 1000
 MAX_POINTS = 400
 MAX_SHEETS = 6
+CHART_PX = 440
 ERRORS = (
     ("train_top1_error", "training, top-1"),
     ("val_top1_error", "validation, top-1"),
@@ -51,8 +53,18 @@ def runs_page(runs: Sequence[RunFiles]) -> Page:
     return Page(
         title=title,
         lead=f"Recipe {first.recipe.name}." if len(runs) == 1 else ", ".join(run.name for run in runs),
-        sections=tuple(section for section in sections if section.blocks),
+        sections=tuple(replace(one, blocks=tuple(_abreast(one.blocks))) for one in sections if one.blocks),
     )
+
+
+def _abreast(blocks: Sequence[Block]) -> Iterator[Block]:
+    """The same blocks, charts that follow each other side by side where there is room."""
+    for is_chart, group in itertools.groupby(blocks, lambda block: isinstance(block, Chart)):
+        several = tuple(group)
+        if is_chart and len(several) > 1:
+            yield Charts(charts=tuple(one for one in several if isinstance(one, Chart)), side_px=CHART_PX)
+        else:
+            yield from several
 
 
 def _standing(runs: Sequence[RunFiles]) -> Iterator[Block]:
