@@ -57,7 +57,7 @@ def counted(contender: Contender, folder: Path, images: int, workers: int, secon
 
 def once(contender: Contender, setup: Setup) -> dict[str, list[float] | str]:
     """Memory, resuming, and whether the number of workers changes an epoch."""
-    folder, images = setup.shards("few", 2, 1)
+    folder, images = setup.shards("few", 2 if setup.quick else 4, 1)
     workers = len(setup.cpus)
     with MemoryWatch() as watch:
         counted(contender, folder, images, workers, 0.1)
