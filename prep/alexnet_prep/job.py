@@ -38,9 +38,11 @@ class BuildSetup:
 
 @dataclass(kw_only=True)
 class Seconds:
-    """Wall seconds a stage of one job."""
+    """Wall seconds a stage of one job; of the job in all wall seconds, and those of its process's computing."""
 
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
 
     def add(self, converted: Converted) -> None:
         """Count the stages that `convert` timed."""

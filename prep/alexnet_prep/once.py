@@ -34,6 +34,7 @@ from alexnet_prep.sidecar import Sidecar, seems_there
 from alexnet_prep.source import ArchivedSource, Source
 from alexnet_prep.split import SplitSource
 from alexnet_prep.spool import Spool, finished_stretches, known_size
+from alexnet_prep.stagetimes import TIMES_NAME
 from alexnet_prep.stretch import StretchFacts, grouped_path, layout_path, notes_path, stretch_name
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import own_directory
@@ -202,9 +203,9 @@ class OncePass:
         found = self._convert(engine, [job for place, job in enumerate(plain) if self._takes(place)])
         at_once = self._workers if isinstance(self._workers, int) else PIECES_OF_A_CREW
         if spooled:
-            stored = sum(each.stored_bytes for each in spooled)
+            stored, times = sum(each.stored_bytes for each in spooled), self._setup.sidecars / TIMES_NAME
             with (
-                self._progress.counted(f"{self._split}: reading once", stored, "bytes", "stretches"),
+                self._progress.counted(f"{self._split}: reading once", stored, "bytes", "stretches", times),
                 Spool(spooled, self._setup, at_once, self._takes) as spool,
             ):
                 for facts in engine.run(spool.jobs(), at_once):
@@ -225,7 +226,8 @@ class OncePass:
         if not jobs:
             return []
         title, total, unit, pieces = counted
-        with self._progress.counted(f"{self._split}{title}", total, unit, pieces):
+        times = self._setup.sidecars / TIMES_NAME
+        with self._progress.counted(f"{self._split}{title}", total, unit, pieces, times):
             return list(engine.run(jobs, len(jobs)))
 
 

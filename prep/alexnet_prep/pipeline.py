@@ -27,6 +27,7 @@ from alexnet_prep.share import collect_shards, share_facts, stretches_facts
 from alexnet_prep.sidecar import Sidecar
 from alexnet_prep.source import OTHERS, ArchivedSource, Source, find_source
 from alexnet_prep.splitfiles import missing_splits
+from alexnet_prep.stagetimes import TIMES_NAME
 from alexnet_shards.editions import plain_name
 from alexnet_shards.index import INDEX_DTYPE, save_index
 from alexnet_shards.manifest import Manifest, ShardFact, index_path, manifest_path, save_manifest
@@ -130,7 +131,8 @@ def _built(request: ShardsRequest, prepared: Prepared, setup: BuildSetup, progre
             return prepared.once.build(setup, images, list(jobs_of(images, plan)), plan.order)
         finally:
             remove_temporaries(request.out, plan.split)
-    with progress.counted(plan.split, sum(len(plan.rows(number)) for number in numbers)):
+    total, times = sum(len(plan.rows(number)) for number in numbers), setup.sidecars / TIMES_NAME
+    with progress.counted(plan.split, total, times=times):
         try:
             with job_engine(request.workers, setup, request.hang_seconds, progress) as engine:
                 sidecars.extend(engine.run(jobs_of(images, plan, numbers), len(numbers)))

@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from alexnet_command.progress import Progress
 from alexnet_command.units import size_text
 from alexnet_prep.archive import Tick
 from alexnet_prep.job import STAGES, Job, Result, Seconds
+from alexnet_prep.stagetimes import note_times
 
 
 class RunProgress:
@@ -19,6 +21,7 @@ class RunProgress:
         self._bytes = self._dropped = self._reused = 0
         self._unit, self._pieces = "images", "shards"
         self._seconds = Seconds()
+        self._times: Path | None = None
 
     def say(self, line: str) -> None:
         """Print one line beside the bar."""
@@ -49,13 +52,18 @@ class RunProgress:
             timer.cancel()
 
     @contextmanager
-    def counted(self, split: str, total: int, unit: str = "images", pieces: str = "shards") -> Iterator[None]:
-        """Count what a split has of a unit during the block; `pieces` is what its jobs are called."""
+    def counted(
+        self, split: str, total: int, unit: str = "images", pieces: str = "shards", times: Path | None = None
+    ) -> Iterator[None]:
+        """Count what a split has of a unit during the block; `pieces` is what its jobs are called, `times` is the file that
+        notes what each took."""
         self.begin(split, total, unit, pieces)
+        self._times = times
         try:
             yield
         finally:
             self.end()
+            self._times = None
 
     def begin(self, split: str, total: int, unit: str = "images", pieces: str = "shards") -> None:
         """Count the images of a split, or another unit of it."""
@@ -79,6 +87,8 @@ class RunProgress:
             self._begun += job.images
             self._progress.advance(job.images, skipped=True)
         else:
+            if self._times is not None:
+                note_times(self._times, job.name, seconds)
             for stage in STAGES:
                 self._seconds.stages[stage] += seconds.stages[stage]
         self._show()

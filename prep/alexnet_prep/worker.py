@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from multiprocessing.connection import Connection
 
 from alexnet_prep.job import AT_OUTPUT, NO_IMAGE, BuildSetup, Job, Result
@@ -43,7 +44,10 @@ def _answer(
         result = job.finished(setup, on_sign)
         if result is not None:
             return ("done", result, None)
-        return ("done", *job.run(setup, reader, on_sign))
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        result, seconds = job.run(setup, reader, on_sign)
+        seconds.wall_s, seconds.cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+        return ("done", result, seconds)
     except BrokenPipeError:
         raise
     except AlexnetError as error:
