@@ -16,6 +16,7 @@ from alexnet_command.progress import Progress
 from alexnet_command.signals import loading
 from alexnet_prep.options import (
     FOR_READERS,
+    HTML,
     SCHEDULER,
     SOURCE_HELP,
     class_rules,
@@ -271,28 +272,30 @@ def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None
 )
 @takes_shards("Shards", "shards")
 @SPLIT
-@click.option("--html", "as_page", is_flag=True, help="Also write report.html beside the shards, a page of pictures.")
+@HTML
 @click.option(
     "--source", metavar="DIR", type=click.Path(path_type=Path), help="Archives, for the page's pictures of odd files."
 )
 @JSON
-def report(shards: tuple[str, ...], split: str, as_page: bool, source: Path | None, as_json: bool) -> None:
+def report(shards: tuple[str, ...], split: str, html: str | None, source: Path | None, as_json: bool) -> None:
     """Show what became of every source file, from the manifests of finished splits."""
     with loading():
         from alexnet_prep.named import is_remote, named_sets
         from alexnet_prep.report import account_line, manifest_reports, report_lines, report_table
         from alexnet_shards import load_manifest
         from alexnet_shards.manifest import manifest_path
-    if as_page and is_remote(shards):
+    if html is not None and is_remote(shards):
         raise click.UsageError("--html is for a folder on this machine")
     with named_sets(shards, split) as sets:
         manifests = [load_manifest(manifest_path(sets.directory, name)) for name in sets.splits]
     reports = manifest_reports(manifests)
     lines = [line for entry in reports for line in (account_line(entry), *report_lines(entry))]
-    if as_page:
+    if html is not None:
         with loading():
-            from alexnet_prep.shardspage import PageRequest, write_shards_page
-        say(f"page: {write_shards_page(PageRequest(directory=sets.directory, splits=sets.splits, source=source))}")
+            from alexnet_prep.shardspage import PAGE_NAME, PageRequest, write_shards_page
+        page = Path(html) if html else sets.directory / PAGE_NAME
+        write_shards_page(PageRequest(directory=sets.directory, splits=sets.splits, source=source, out=page))
+        say(f"page: {page}")
     _result(as_json, reports, [*report_table(reports), *lines])
 
 

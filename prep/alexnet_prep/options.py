@@ -23,6 +23,13 @@ FOR_READERS = click.option(
     type=click.Choice(READERS),
     help="Write what these readers want beside the shards, and index only what has no manifest.",
 )
+HTML = click.option(
+    "--html",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Also write a page of pictures (extra report).  [FILE: report.html beside the shards]",
+)
 
 
 def share(part: str | None, options: dict[str, Any]) -> Any:

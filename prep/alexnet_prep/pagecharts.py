@@ -33,7 +33,7 @@ def count_chart(counts: npt.NDArray[np.int64], split: str) -> Chart:
     found, _ = np.histogram(counts, edges)
     bins = [(int(a), int(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], found, strict=True)]
     words = f"{len(counts):,} classes have {low:,} to {high:,} images, {counts.mean():,.1f} on average"
-    return histogram(f"Images a class, {split}", words, bins, ("images in a class, from to below", "classes"))
+    return histogram(f"Images a class, {split}", words, bins, ("images in a class", "classes"))
 
 
 def devkit_chart(counts: npt.NDArray[np.int64], expected: Sequence[int], split: str) -> Chart:

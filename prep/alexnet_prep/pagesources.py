@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from alexnet_pages import Gallery, Picture, Text
-from alexnet_pages.pictures import array_picture, jpeg_picture
-from alexnet_pixels import BadImage, PixelRecipe, convert
+from alexnet_pages.pictures import array_picture
+from alexnet_pixels import BadImage, PixelRecipe, shard_pixels
 from alexnet_prep.archive import LOCATION_DTYPE, read_flat_tar, read_nested_tar
 from alexnet_prep.errors import SourceError
 from alexnet_prep.reader import SourceReader
@@ -20,8 +20,9 @@ from alexnet_shards import AlexnetError
 from alexnet_shards.editions import EDITIONS
 from alexnet_shards.manifest import Manifest
 
-THUMBNAIL_PX = 160
-MAX_PICTURES = 8  # of each kind
+THUMBNAIL_PX, PICTURE_PX = 150, 240  # as they are shown, and as they are kept
+MAX_PICTURES = 8  # patched, and dropped
+MAX_KINDS, MAX_OF_A_KIND = 30, 2  # of conversions
 # What a decoder may find wrong with a picture that is shown as well as it can be.
 SHOWING_ERRORS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, MemoryError, EOFError)
 
@@ -39,21 +40,25 @@ class OddSources:
         rows = {bytes(key): row for row, key in enumerate(self.source.keys)}
         reader = SourceReader(self.source.containers, self.source.sparse, self.source.image_column)
         try:
-            patched = [rows[key] for key in _known(report.get("patched", []), rows)]
-            yield from self._gallery("Damaged pictures, each beside its patch", self._patched(patched, reader))
+            split, patched = manifest.split, [rows[key] for key in _known(report.get("patched", []), rows)]
+            title = f"{split}: damaged pictures, each beside its patch ({len(patched):,} in all)"
+            yield from self._gallery(title, self._patched(patched, reader))
             dropped = {entry["key"]: entry["reason"] for entry in report.get("dropped", [])}
-            yield from self._gallery("Dropped", self._dropped(dropped, rows, reader))
-            for kind, keys in report.get("converted", {}).items():
-                chosen = [rows[key] for key in _known(keys, rows)]
-                title = f"{kind.replace('_', ' ')}: as another program shows it, and as it stands in the shard"
-                yield from self._gallery(title, self._converted(chosen, reader))
+            title = f"{split}: dropped, as far as anything of them can be shown ({len(dropped):,} in all)"
+            yield from self._gallery(title, self._dropped(dropped, rows, reader))
+            kinds = {
+                kind.replace("_", " "): [rows[key] for key in _known(keys, rows)]
+                for kind, keys in report.get("converted", {}).items()
+            }
+            title = f"{split}: converted, before as another program shows it, after as it stands in the shard"
+            yield from self._gallery(title, self._converted(kinds, reader))
         finally:
             reader.close()
 
     def _gallery(self, caption: str, pictures: Iterator[Picture]) -> Iterator[Text | Gallery]:
         found = tuple(pictures)
         if found:
-            yield Gallery(pictures=found, side_px=THUMBNAIL_PX, caption=caption)
+            yield Gallery(pictures=found, side_px=THUMBNAIL_PX, caption=caption, even=True)
 
     def _patched(self, rows: list[int], reader: SourceReader) -> Iterator[Picture]:
         damaged = self._unpatched() if rows else {}
@@ -71,14 +76,18 @@ class OddSources:
             if row is not None:
                 yield self._before(self._read(reader, row), f"{key}: {dropped[key]}")
 
-    def _converted(self, rows: list[int], reader: SourceReader) -> Iterator[Picture]:
-        for row in rows[: MAX_PICTURES // 2]:
-            content, key = self._read(reader, row), self.source.key(row)
-            yield self._before(content, f"{key}, before")
-            try:
-                yield jpeg_picture(convert(content, self.recipe).jpeg, f"{key} in the shard", f"{key}, after")
-            except BadImage as error:
-                yield _blank(f"{key}: {error}")
+    def _converted(self, kinds: Mapping[str, list[int]], reader: SourceReader) -> Iterator[Picture]:
+        for kind, rows in list(kinds.items())[:MAX_KINDS]:
+            for row in rows[:MAX_OF_A_KIND]:
+                content, key = self._read(reader, row), self.source.key(row)
+                yield self._before(content, f"{kind}, before: {key}")
+                yield self._after(content, f"{kind}, after: {key}")
+
+    def _after(self, content: bytes, caption: str) -> Picture:
+        try:
+            return array_picture(shard_pixels(content, self.recipe), caption, caption, PICTURE_PX)
+        except BadImage as error:
+            return _blank(f"{caption}: {error}")
 
     def _read(self, reader: SourceReader, row: int, place: np.void | None = None) -> bytes:
         place = self.source.locations[row] if place is None else place
@@ -113,14 +122,17 @@ class OddSources:
                 image = file.convert("RGB")
         except SHOWING_ERRORS:
             return self._partly(content, caption)
-        return array_picture(np.asarray(image), caption, caption, THUMBNAIL_PX * 2)
+        image_hwc = np.asarray(image)
+        if (image_hwc == image_hwc[0, 0]).all():  # it would be taken for one that the page could not show
+            caption = f"{caption} (all of one colour)"
+        return array_picture(image_hwc, caption, caption, PICTURE_PX)
 
     def _partly(self, content: bytes, caption: str) -> Picture:
         try:
-            kept = convert(content, PixelRecipe(keep_truncated=True))
+            kept = shard_pixels(content, PixelRecipe(keep_truncated=True))
         except (BadImage, AlexnetError):
             return _blank(caption)
-        return jpeg_picture(kept.jpeg, caption, caption)
+        return array_picture(kept, caption, caption, PICTURE_PX)
 
 
 def _known(keys: list[str], rows: Mapping[bytes, int]) -> list[bytes]:

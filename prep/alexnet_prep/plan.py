@@ -44,7 +44,7 @@ def make_plan(source: SplitSource, seed: int, num_shards: int | None) -> Plan:
     """
     members = len(source)
     if num_shards is None:
-        num_shards = default_num_shards(source)
+        num_shards = usual_num_shards(source.split, members)
     if not 1 <= num_shards <= members:
         raise SourceError(
             f"--num-shards {num_shards}: the {source.split} split has {members} images; expected 1..{members}"
@@ -52,10 +52,10 @@ def make_plan(source: SplitSource, seed: int, num_shards: int | None) -> Plan:
     return Plan(split=source.split, order=permutation(members, seed, source.split), num_shards=num_shards)
 
 
-def default_num_shards(source: SplitSource) -> int:
+def usual_num_shards(split: str, images: int) -> int:
     """1000 for a (nearly) whole official training set, else one for every 1,260 images."""
-    official = source.split == "train" and len(source) >= OFFICIAL_TRAIN_MEMBERS
-    return OFFICIAL_TRAIN_SHARDS if official else -(-len(source) // MEMBERS_A_SHARD)
+    official = split == "train" and images >= OFFICIAL_TRAIN_MEMBERS
+    return OFFICIAL_TRAIN_SHARDS if official else -(-images // MEMBERS_A_SHARD)
 
 
 def permutation(length: int, seed: int, stream: str) -> npt.NDArray[np.int64]:

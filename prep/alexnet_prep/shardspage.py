@@ -1,15 +1,18 @@
 """The report of shards as a page: the account, what was odd, counts, samples, statistics, and how they were made."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from alexnet_command.units import size_text
-from alexnet_pages import Block, Charts, Gallery, Page, Pairs, Section, Table, Text, write_page
+from alexnet_pages import Block, Gallery, Page, Row, Section, Table, Text, write_page
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.pagecharts import cloud_charts, count_chart, devkit_chart, size_charts, size_rows
+from alexnet_prep.pagehistory import made_blocks, time_blocks
 from alexnet_prep.pagepictures import (
     Sample,
     crop_pictures,
@@ -19,7 +22,7 @@ from alexnet_prep.pagepictures import (
     spread_samples,
 )
 from alexnet_prep.pagesources import check_same, odd_sources
-from alexnet_prep.report import account_line, manifest_reports
+from alexnet_prep.report import manifest_reports
 from alexnet_prep.request import fields_of
 from alexnet_prep.source import find_source
 from alexnet_prep.statistics import comparison
@@ -28,7 +31,7 @@ from alexnet_shards.manifest import Manifest, manifest_path
 
 SAMPLES, THUMBNAIL_PX = 48, 96
 CLOUD_SAMPLES = 60
-SHOWN_ROWS, SHOWN_CLASSES = 40, 12
+SHOWN_ROWS, SHOWN_CLASSES, SHOWN_REASONS = 40, 12, 6
 MIDDLE_GREY = 118
 PAGE_NAME = "report.html"
 ORDER = ("train", "val", "test")  # of splits; others after them
@@ -36,11 +39,13 @@ ORDER = ("train", "val", "test")  # of splits; others after them
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """The folder of the shards and its splits; `source`, where it is given, lets odd images be shown."""
+    """The folder of the shards and its splits; `source`, where it is given, lets odd images be shown; `out` is where the
+    page goes."""
 
     directory: Path
     splits: tuple[str, ...]
     source: Path | None = None
+    out: Path
 
 
 def shards_page(request: PageRequest) -> Page:
@@ -54,18 +59,19 @@ def shards_page(request: PageRequest) -> Page:
     samples = spread_samples(shards, CLOUD_SAMPLES)
     images = sum(manifest.samples for manifest in manifests.values())
     size = sum(fact.bytes for manifest in manifests.values() for fact in manifest.shards)
+    reports = manifest_reports(list(manifests.values()))
+    grid = Gallery(pictures=sample_pictures(samples[:SAMPLES], THUMBNAIL_PX), side_px=THUMBNAIL_PX)
     sections = [
-        Section(title="The account", blocks=tuple(_account(list(manifests.values())))),
+        Section(title="Samples", blocks=(grid,) if samples else ()),
+        Section(title="The account", blocks=tuple(_account(reports))),
         Section(title="Odd pictures", blocks=tuple(_odd(request, manifests))),
         Section(title="Sizes of the sources", blocks=tuple(_sizes(manifests))),
         Section(title="Images a class", blocks=tuple(_counts(shards, manifests[first]))),
-        Section(
-            title="Samples",
-            blocks=(Gallery(pictures=sample_pictures(samples[:SAMPLES], THUMBNAIL_PX), side_px=THUMBNAIL_PX),),
-        ),
         Section(title="Statistics", blocks=tuple(_statistics(stats, samples))),
         Section(title="What training does to a picture", blocks=tuple(_augmentation(stats, samples))),
-        Section(title="How they were made", blocks=tuple(_made(request, manifests))),
+        Section(title="Where the time went", blocks=tuple(time_blocks(request.directory, splits))),
+        Section(title="Notes", blocks=tuple(_notes(reports))),
+        Section(title="How they were made", blocks=tuple(made_blocks(request.directory, manifests, request.source))),
     ]
     return Page(
         title=f"Shards in {request.directory.resolve().name}",
@@ -74,15 +80,12 @@ def shards_page(request: PageRequest) -> Page:
     )
 
 
-def write_shards_page(request: PageRequest) -> Path:
-    """Write the page beside the shards, whole or not at all; returns where. Raises what shards_page and write_page do."""
-    path = request.directory / PAGE_NAME
-    write_page(path, shards_page(request))
-    return path
+def write_shards_page(request: PageRequest) -> None:
+    """Write the page, whole or not at all. Raises what shards_page and write_page do."""
+    write_page(request.out, shards_page(request))
 
 
-def _account(manifests: Sequence[Manifest]) -> Iterator[Block]:
-    reports = manifest_reports(manifests)
+def _account(reports: Sequence[dict[str, Any]]) -> Iterator[Block]:
     header = ("split", "entries", "written", "patched", "dropped", "ignored", "missing", "shards", "size")
     rows = tuple(
         (
@@ -96,25 +99,38 @@ def _account(manifests: Sequence[Manifest]) -> Iterator[Block]:
         )
         for report in reports
     )
-    yield Table(
-        header=header,
-        rows=rows,
-        caption="Every entry of the source is written, dropped with a reason, or ignored for its kind.",
+    caption = (
+        "Every entry of the source is written, dropped with a reason, or ignored for its kind: the sums are checked."
     )
-    for report in reports:
-        yield Text(text=account_line(report))
-    kinds = [(report["split"], kind, f"{count:,}") for report in reports for kind, count in report["converted"].items()]
-    if kinds:
-        yield Table(
-            header=("split", "converted", "images"), rows=tuple(kinds), caption="Images that were no plain RGB JPEG."
-        )
+    yield Table(header=header, rows=rows, caption=caption)
     dropped = [(report["split"], entry["key"], entry["reason"]) for report in reports for entry in report["dropped"]]
     if dropped:
-        caption = f"Dropped, {min(len(dropped), SHOWN_ROWS):,} of {len(dropped):,}"
+        reasons = Counter(reason.partition(":")[0] for _, _, reason in dropped)
+        words = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(SHOWN_REASONS))
+        caption = f"Dropped, {min(len(dropped), SHOWN_ROWS):,} of {len(dropped):,}: {words}"
         yield Table(header=("split", "image", "reason"), rows=tuple(dropped[:SHOWN_ROWS]), caption=caption)
+    ignored = _by_kind("Ignored, by kind", "entries", reports, "ignored")
+    converted = _by_kind("Written, though no plain RGB JPEG", "images", reports, "converted")
+    if ignored or converted:
+        yield Row(blocks=(*ignored, *converted), side_px=360)
+
+
+def _by_kind(caption: str, unit: str, reports: Sequence[dict[str, Any]], name: str) -> tuple[Table, ...]:
+    """A table of counts, a row a kind and a column a split; none where there are no kinds."""
+    kinds = sorted({kind for report in reports for kind in report[name]})
+    rows = tuple(
+        (kind.replace("_", " "), *(f"{report[name][kind]:,}" if kind in report[name] else "" for report in reports))
+        for kind in kinds
+    )
+    return (Table(header=(unit, *(report["split"] for report in reports)), rows=rows, caption=caption),) if rows else ()
+
+
+def _notes(reports: Sequence[dict[str, Any]]) -> Iterator[Block]:
     notes = [(note,) for report in reports for note in report["notes"]]
     if notes:
-        yield Table(header=("notes",), rows=tuple(notes[:SHOWN_ROWS]))
+        shown = notes[:SHOWN_ROWS]
+        more = [(f"… and {len(notes) - len(shown):,} more, all in the manifests",)] if len(notes) > len(shown) else []
+        yield Table(header=("what was noted",), rows=(*shown, *more))
 
 
 def _odd(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block]:
@@ -143,7 +159,7 @@ def _sizes(manifests: dict[str, Manifest]) -> Iterator[Block]:
     yield Text(
         text=f"Of the images of {split} that were written, counted while they were read, in eight bins an octave."
     )
-    yield Charts(charts=size_charts(sizes))
+    yield Row(blocks=size_charts(sizes))
     header = ("split", "of the sources", "a twentieth below", "half below", "a twentieth above")
     yield Table(header=header, rows=tuple(size_rows(counted)))
 
@@ -159,7 +175,7 @@ def _counts(shards: ShardSet, manifest: Manifest) -> Iterator[Block]:
     if differences:
         wanted = [expected.get(fact.wnid, int(count)) for fact, count in zip(shards.classes, counts, strict=True)]
         charts.append(devkit_chart(counts, wanted, manifest.split))
-    yield Charts(charts=tuple(charts))
+    yield Row(blocks=tuple(charts))
     if not differences:
         return
     words = {fact.wnid: fact.words.partition(",")[0] for fact in shards.classes}
@@ -185,7 +201,7 @@ def _statistics(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Bloc
     )
     header = ("statistics of", "mean red, green, blue", "deviations along the axes", "degrees to our axes")
     yield Table(header=header, rows=rows, caption=f"Over {stats.images:,} images, grey levels of 0 to 255")
-    yield Charts(charts=cloud_charts(stats, samples), side_px=300)
+    yield Row(blocks=cloud_charts(stats, samples), side_px=300)
 
 
 def _augmentation(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Block]:
@@ -198,32 +214,3 @@ def _augmentation(stats: Stats | None, samples: Sequence[Sample]) -> Iterator[Bl
     for axis in range(3):
         caption = f"Colour noise along axis {axis + 1}, in deviations of the normal draw"
         yield Gallery(pictures=noisy_pictures(image_hwc, stats, axis, 112), side_px=112, caption=caption)
-
-
-def _made(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block]:
-    manifest = next(iter(manifests.values()))
-    yield Pairs(
-        pairs=(
-            ("edition", manifest.edition),
-            ("label order", manifest.label_order),
-            ("seed of the shuffle", str(manifest.seed)),
-            *((name.replace("_", " "), str(value)) for name, value in manifest.recipe.items()),
-            *manifest.libraries.items(),
-        )
-    )
-    rows = tuple(
-        (split, f"{len(m.shards):,}", f"{m.samples:,}", m.fingerprint()[:16]) for split, m in manifests.items()
-    )
-    yield Table(header=("split", "shards", "images", "fingerprint begins"), rows=rows)
-    containers = sorted({str(name) for m in manifests.values() for name in m.source.get("containers", [])})
-    if containers:
-        yield source_table(containers)
-    where = request.directory
-    yield Text(text=f"alexnet-prep verify --shards {where} hashes every shard and decodes every sample again.")
-
-
-def source_table(containers: Sequence[str]) -> Block:
-    """The files of the source, the first of many."""
-    more = len(containers) - SHOWN_ROWS
-    rows = [(name,) for name in containers[:SHOWN_ROWS]] + ([(f"… and {more:,} more",)] if more > 0 else [])
-    return Table(header=("files of the source",), rows=tuple(rows))

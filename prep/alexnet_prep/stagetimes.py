@@ -30,6 +30,11 @@ class StageTimes:
         return max(STAGES, key=lambda stage: self.stages[stage])
 
     @property
+    def other_s(self) -> float:
+        """Seconds in none of the stages: looks at sidecars, folders, checksums, waits for a processor between them."""
+        return max(0.0, self.wall_s - sum(self.stages.values()))
+
+    @property
     def waiting(self) -> float:
         """The share of the workers' time, 0..1, in which they did not compute: disks, or others on their processors."""
         return max(0.0, 1.0 - self.cpu_s / self.wall_s) if self.wall_s else 0.0

@@ -53,14 +53,6 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Charts:
-    """Charts beside each other where there is room for it, each about `side_px` wide."""
-
-    charts: tuple[Chart, ...]
-    side_px: int = 420
-
-
-@dataclass(frozen=True, kw_only=True)
 class Commands:
     """What was typed, a line each."""
 
@@ -111,7 +103,15 @@ class Cards:
     cards: tuple[Card, ...]
 
 
-Block = Text | Pairs | Table | Chart | Charts | Gallery | Cards | Commands
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Blocks beside each other where there is room for it, each about `side_px` wide."""
+
+    blocks: "tuple[Block, ...]"
+    side_px: int = 420
+
+
+Block = Text | Pairs | Table | Chart | Gallery | Cards | Commands | Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 from alexnet_pages.blocks import Chart, Table
 
 HEIGHT_PX, CLOUD_PX, BAR_PX = 240, 260, 20
+FEW_BINS = 12
 MAX_FIGURES = 200  # rows of the table below a chart
 Spec = dict[str, Any]
 
@@ -52,7 +53,7 @@ def bar_chart(title: str, alt: str, bars: Sequence[tuple[str, float]], axes: tup
     rows = [{"name": name, "value": value} for name, value in bars]
     encoding = {
         "y": {"field": "name", "type": "nominal", "title": axes[0], "sort": None, "axis": {"labelLimit": 220}},
-        "x": _number("value", axes[1]),
+        "x": _number("value", axes[1], axis={"tickCount": 5}),
         "tooltip": [_told("name", axes[0]), _told("value", axes[1])],
     }
     spec = {"data": {"values": rows}, "mark": "bar", "encoding": encoding}
@@ -67,7 +68,9 @@ def histogram(
     rows = [{"from": low, "to": high, "count": count} for low, high, count in bins]
     whole = all(float(edge).is_integer() for low, high, _ in bins for edge in (low, high))
     scale = {"type": "log", "nice": False} if is_log else {"zero": False}
-    axis = {"format": "~s" if bins[0][0] >= 1 else "~g"} if is_log else {"tickMinStep": 1} if whole else {}
+    axis: Spec = {"format": "~s" if bins[0][0] >= 1 else "~g"} if is_log else {}
+    if whole and len(bins) <= FEW_BINS and not is_log:  # a border each, or there were halves between them
+        axis = {"values": sorted({edge for low, high, _ in bins for edge in (low, high)}), "format": "d"}
     encoding = {
         "x": _number("from", axes[0], bin={"binned": True}, scale=scale, axis=axis),
         "x2": {"field": "to"},
@@ -94,7 +97,7 @@ def cloud_chart(
     place = {"scale": {"domain": [0, 255], "nice": False, "clamp": True}, "axis": ticks}
     dots = {
         "data": {"values": [{"x": x, "y": y, "colour": colour} for x, y, colour in points]},
-        "mark": {"type": "circle", "size": 14, "opacity": 0.8},
+        "mark": {"type": "circle", "size": 14, "opacity": 0.8, "stroke": "#888888", "strokeWidth": 0.3},
         "encoding": {
             "x": _number("x", axes[0], **place),
             "y": _number("y", axes[1], **place),

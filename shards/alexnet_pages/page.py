@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from alexnet_pages.blocks import Block, Chart, Charts, Page
+from alexnet_pages.blocks import Block, Chart, Page, Row
 from alexnet_pages.library import chart_library
 from alexnet_shards.errors import AlexnetError, FileError
 from alexnet_shards.extras import MissingLibraryError, require
@@ -81,8 +81,8 @@ def _require_libraries() -> None:
 
 
 def _charts_of(block: Block) -> tuple[Chart, ...]:
-    if isinstance(block, Charts):
-        return block.charts
+    if isinstance(block, Row):
+        return tuple(chart for each in block.blocks for chart in _charts_of(each))
     return (block,) if isinstance(block, Chart) else ()
 
 

@@ -35,10 +35,19 @@ def test_each_odd_picture_is_shown(train: SplitSource) -> None:
     manifest = manifest_of(train, patched=patched, dropped=dropped, converted=converted)
     galleries = [block for block in odd_sources(train, manifest).blocks(manifest) if isinstance(block, Gallery)]
     captions = [[picture.caption for picture in gallery.pictures] for gallery in galleries]
-    assert captions[0] == [words for key in patched for words in (f"{key}, damaged", f"{key}, its patch")]
+    assert captions[0] == [
+        words for key in patched for words in (f"{key}, damaged (all of one colour)", f"{key}, its patch")
+    ]
+    assert galleries[0].caption == "train: damaged pictures, each beside its patch (3 in all)"
     assert captions[1][0].startswith("n03630383_11666: truncated")
     assert captions[1][1].endswith("(nothing of it can be shown)")
-    assert captions[2:] == [[f"{key}, before", f"{key}, after"] for key in ("n03476991_5339", "n03792782_18883")]
+    assert captions[2:] == [
+        [
+            f"{kind}, {when}: {key}"
+            for kind, key in (("cmyk", "n03476991_5339"), ("one pixel", "n03792782_18883"))
+            for when in ("before", "after")
+        ]
+    ]
     pictures = [hashlib.sha256(base64.b64decode(p.uri.partition(",")[2])).digest() for p in galleries[0].pictures]
     assert all(before != after for before, after in zip(pictures[::2], pictures[1::2], strict=True))
 

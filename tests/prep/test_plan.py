@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.errors import SourceError
-from alexnet_prep.plan import default_num_shards, make_plan, permutation
+from alexnet_prep.plan import make_plan, permutation, usual_num_shards
 from alexnet_prep.split import SplitSource
 
 
@@ -67,12 +67,12 @@ def test_every_member_is_in_one_shard(members: int, num_shards: int) -> None:
 
 
 def test_default_number_of_shards() -> None:
-    assert default_num_shards(split_of(1_261_406)) == 1000
-    assert default_num_shards(split_of(1_261_405)) == 1000
-    assert default_num_shards(split_of(1_281_167)) == 1000
-    assert default_num_shards(split_of(50_000, "val")) == 40
-    assert default_num_shards(split_of(1_260)) == 1
-    assert default_num_shards(split_of(1_261)) == 2
+    assert usual_num_shards("train", 1_261_406) == 1000
+    assert usual_num_shards("train", 1_261_405) == 1000
+    assert usual_num_shards("train", 1_281_167) == 1000
+    assert usual_num_shards("val", 50_000) == 40
+    assert usual_num_shards("train", 1_260) == 1
+    assert usual_num_shards("train", 1_261) == 2
     plan = make_plan(split_of(1_261_406), 0, None)
     assert (plan.name(0), plan.name(999)) == ("train-000.tar", "train-999.tar")
     assert replace(plan, num_shards=2000).name(1999) == "train-1999.tar"

@@ -1,6 +1,7 @@
 """The report of real shards in a real browser: its figures are those of `report --json`."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,9 @@ def made(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, reports
 
 
-def test_the_page_says_what_the_report_says(made: tuple[Path, list[dict[str, Any]]], browser: SimpleNamespace) -> None:
+def test_the_page_says_what_the_report_says(
+    made: tuple[Path, list[dict[str, Any]]], browser: SimpleNamespace, data_dir: Path
+) -> None:
     out, reports = made
     path = out / "report.html"
     assert path.stat().st_size < 6_000_000
@@ -51,9 +54,13 @@ def test_the_page_says_what_the_report_says(made: tuple[Path, list[dict[str, Any
             entry["key"] in text and entry["reason"] in text for report in reports for entry in report["dropped"]
         )
         assert seen.page.locator("#odd-pictures img").count() >= 12
+        assert seen.text("pre")[0].splitlines()[0] == shlex.join(
+            ("alexnet-prep", "shards", "--source", str(data_dir / "ilsvrc2010"), "--out", str(out))
+        )
+        assert "was bound by its stage" in " ".join(seen.text("#where-the-time-went"))
         assert seen.page.locator("#samples img").count() == 48
         assert seen.page.locator("#what-training-does-to-a-picture img").count() == 6 + 3 * 7
-        assert seen.page.locator(".chart svg").count() == 4 + 2 + 3
+        assert seen.page.locator(".chart svg").count() == 4 + 2 + 3 + 3
         manifest = json.loads((out / "train.manifest.json").read_text())
         for place, name in enumerate(("width_px", "height_px", "aspect", "bytes")):
             bins = seen.page.evaluate(f"JSON.parse(document.getElementById('spec-{place}').textContent).data.values")
