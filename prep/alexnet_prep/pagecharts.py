@@ -10,12 +10,13 @@ from alexnet_command.units import size_text
 from alexnet_pages import Chart
 from alexnet_pages.charts import cloud_chart, histogram, line_chart
 from alexnet_prep.pagepictures import Sample, cloud_points
-from alexnet_prep.sourcesizes import Sizes, middle
+from alexnet_prep.sourcesizes import Sizes, bin_at
 from alexnet_prep.statistics import PUBLISHED, angles_degrees
 from alexnet_shards import Stats
 
 CLOUD_PIXELS = 1200
 COUNT_BINS = 24
+SHARES = (0.05, 0.5, 0.95)
 CHANNELS = ("red", "green", "blue")
 PLANES = ((0, 1), (0, 2), (1, 2))
 SIZE_TITLES = {
@@ -55,25 +56,28 @@ def size_charts(sizes: Sizes) -> tuple[Chart, ...]:
 
 def _size_chart(name: str, bins: Sequence[Sequence[float]]) -> Chart:
     title, unit = SIZE_TITLES[name]
-    low, half, high = (_size_text(name, middle(bins, share)) for share in (0.05, 0.5, 0.95))
+    low, half, high = (_bin_text(name, bin_at(bins, share)) for share in SHARES)
     images = int(sum(count for _, _, count in bins))
-    words = f"{title} of {images:,} images: about half below {half}, nine of ten from {low} to {high}"
+    words = f"{title} of {images:,} images: the median is {half}; nine of ten lie between {low} and {high}"
     shown = [(max(each[0], bins[0][1] / 2), each[1], int(each[2])) for each in bins]  # a log axis has no zero
     return histogram(title, words, shown, (unit, "images"), is_log=True)
 
 
 def size_rows(sizes: Mapping[str, Sizes]) -> Iterator[tuple[str, ...]]:
-    """For each split the median of each quantity, and where nine of ten lie."""
+    """For each split and quantity the bins of the smallest twentieth, the median and the largest twentieth."""
     for split, counted in sizes.items():
         for name, (title, _) in SIZE_TITLES.items():
-            shares = (0.05, 0.5, 0.95)
-            yield (split, title.lower(), *(_size_text(name, middle(counted[name], share)) for share in shares))
+            yield (split, title.lower(), *(_bin_text(name, bin_at(counted[name], share)) for share in SHARES))
 
 
-def _size_text(name: str, value: float) -> str:
+def _bin_text(name: str, edges: tuple[float, float]) -> str:
+    low, high = edges
     if name == "bytes":
-        return size_text(round(value))
-    return f"{value:.2f}" if name == "aspect" else f"{value:,.0f} px"
+        return f"{size_text(low)} to {size_text(high)}"
+    if name == "aspect":
+        return f"{low:.2f} to {high:.2f}"
+    last = high - 1  # whole pixels, below `high`
+    return f"{low:,.0f} px" if last == low else f"{low:,.0f} to {last:,.0f} px"
 
 
 def cloud_charts(stats: Stats, samples: Sequence[Sample]) -> tuple[Chart, ...]:

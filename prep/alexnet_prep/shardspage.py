@@ -160,7 +160,7 @@ def _sizes(manifests: dict[str, Manifest]) -> Iterator[Block]:
         text=f"Of the images of {split} that were written, counted while they were read, in eight bins an octave."
     )
     yield Row(blocks=size_charts(sizes))
-    header = ("split", "of the sources", "a twentieth below", "half below", "a twentieth above")
+    header = ("split", "of the sources", "a twentieth ends in", "the median is in", "a twentieth begins in")
     yield Table(header=header, rows=tuple(size_rows(counted)))
 
 

@@ -67,14 +67,14 @@ def check_sizes(sizes: Any) -> None:
             raise ValueError("a bin of sources' sizes is none")
 
 
-def middle(bins: Sequence[Sequence[float]], share: float = 0.5) -> float:
-    """Where `share` of what the bins count lies below, between the borders of one of them as if it were spread evenly."""
+def bin_at(bins: Sequence[Sequence[float]], share: float) -> tuple[float, float]:
+    """(from, to) of the bin in which the smallest `share`, 0..1, of what the bins count ends."""
     wanted = share * sum(count for _, _, count in bins)
     for low, high, count in bins:
         if wanted <= count:
-            return low + (high - low) * wanted / count
+            return low, high
         wanted -= count
-    return bins[-1][1]
+    return bins[-1][0], bins[-1][1]
 
 
 def _binned(values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> list[list[float]]:

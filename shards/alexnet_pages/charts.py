@@ -12,6 +12,7 @@ from alexnet_pages.blocks import Chart, Table
 
 HEIGHT_PX, CLOUD_PX, BAR_PX = 240, 260, 20
 FEW_BINS = 12
+LEAST_FACTOR = 8  # from end to end of a logarithmic axis
 MAX_FIGURES = 200  # rows of the table below a chart
 Spec = dict[str, Any]
 
@@ -67,7 +68,7 @@ def histogram(
     """Counts of (from, to, count) bins, whose borders need not be even; `is_log`: x grows by factors."""
     rows = [{"from": low, "to": high, "count": count} for low, high, count in bins]
     whole = all(float(edge).is_integer() for low, high, _ in bins for edge in (low, high))
-    scale = {"type": "log", "nice": False} if is_log else {"zero": False}
+    scale = {"domain": _span(bins[0][0], bins[-1][1], is_log), "nice": False, "type": "log" if is_log else "linear"}
     axis: Spec = {"format": "~s" if bins[0][0] >= 1 else "~g"} if is_log else {}
     if whole and len(bins) <= FEW_BINS and not is_log:  # a border each, or there were halves between them
         axis = {"values": sorted({edge for low, high, _ in bins for edge in (low, high)}), "format": "d"}
@@ -121,6 +122,14 @@ def cloud_chart(
     header = ("line", "whose", f"from {axes[0]}", f"from {axes[1]}", f"to {axes[0]}", f"to {axes[1]}")
     chart = _chart(title, alt, spec, Table(header=header, rows=_bounded(figures)), CLOUD_PX)
     return replace(chart, spec={**chart.spec, "width": CLOUD_PX})
+
+
+def _span(low: float, high: float, is_log: bool) -> list[float]:
+    """What an axis spans: all bins, and so much more that a single one is no wall."""
+    if is_log:
+        factor = max(1.0, (LEAST_FACTOR * low / high) ** 0.5)
+        return [low / factor, high * factor]
+    return [low, high] if high - low > 1 else [low - 1, high + 1]
 
 
 def _number(field: str, title: str, **more: Any) -> Spec:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from alexnet_prep.sourcesizes import EDGES, SOURCE_DTYPE, add_sizes, check_sizes, count_sizes, middle
+from alexnet_prep.sourcesizes import EDGES, SOURCE_DTYPE, add_sizes, bin_at, check_sizes, count_sizes
 
 
 def drawn(count: int) -> np.ndarray:
@@ -83,7 +83,8 @@ def test_counts_of_a_damaged_file_are_refused(sizes: object) -> None:
         check_sizes(sizes)
 
 
-def test_shares_lie_between_the_borders() -> None:
-    assert middle([[0, 10, 1], [10, 20, 2], [20, 40, 1]]) == 15
-    assert middle([[0, 10, 1], [10, 20, 2], [20, 40, 1]], 1.0) == 40
-    assert middle([[8, 16, 4]], 0.25) == 10
+def test_shares_end_in_a_bin() -> None:
+    bins = [[0, 10, 1], [10, 20, 2], [20, 40, 1]]
+    assert [bin_at(bins, share) for share in (0.0, 0.25, 0.5, 0.75, 0.76, 1.0)] == [
+        (0, 10), (0, 10), (10, 20), (10, 20), (20, 40), (20, 40)
+    ]  # fmt: skip
