@@ -68,8 +68,9 @@ def histogram(
     """Counts of (from, to, count) bins, whose borders need not be even; `is_log`: x grows by factors."""
     rows = [{"from": low, "to": high, "count": count} for low, high, count in bins]
     whole = all(float(edge).is_integer() for low, high, _ in bins for edge in (low, high))
-    scale = {"domain": _span(bins[0][0], bins[-1][1], is_log), "nice": False, "type": "log" if is_log else "linear"}
-    axis: Spec = {"format": "~s" if bins[0][0] >= 1 else "~g"} if is_log else {}
+    domain = _span(bins[0][0], bins[-1][1], is_log)
+    scale = {"domain": domain, "nice": False, "type": "log" if is_log else "linear"}
+    axis: Spec = {"format": "~s" if domain[0] >= 1 else "~g"} if is_log else {}
     if whole and len(bins) <= FEW_BINS and not is_log:  # a border each, or there were halves between them
         axis = {"values": sorted({edge for low, high, _ in bins for edge in (low, high)}), "format": "d"}
     encoding = {

@@ -55,7 +55,7 @@ def test_each_split_has_its_options(tmp_path: Path) -> None:
     assert [name for name, _ in found] == ["shards", "shards", "compute-stats", "verify", "report"]
     train, val = found[0][1], found[1][1]
     assert (train["split"], train["num_shards"], train["seed"], train["quality"]) == ("train", 7, 3, 90)
-    assert (train["filter_name"], train["keep_truncated"], train["labels"]) == ("lanczos", True, "wnid")
+    assert (train["filter"], train["keep_truncated"], train["labels"]) == ("lanczos", True, "wnid")
     assert (val["split"], val["num_shards"], val["keep_truncated"]) == ("val", None, False)
 
 
