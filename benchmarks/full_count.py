@@ -1,7 +1,8 @@
 """ILSVRC-2010's full count under its official names: time and memory of every step, one start killed in the middle.
 
 Draws 1,261,406 + 50,000 + 150,000 small photos with the devkit's own class counts, then runs shards (killed with half of
-the training shards there, and started again), compute-stats, verify, opening, the first batch. About 12 GB of disk.
+the training shards there, and started again), compute-stats, verify, the report as a page, opening, the first batch. About
+12 GB of disk.
 """
 
 import argparse
@@ -168,6 +169,10 @@ def measure(source: Path, out: Path, workers: int, total: int) -> Iterator[dict[
     yield {**row, "images": json.loads(printed)["images"]}
     row, printed = step("verify", [*PREP, "verify", "--shards", str(out), *words])
     yield {**row, "images": json.loads(printed)["samples"], "bad": len(json.loads(printed)["bad"])}
+    row = step("report as a page", [*PREP, "report", "--shards", str(out), "--html", str(out.parent / "report.html")])[
+        0
+    ]
+    yield {**row, "page_mb": round((out.parent / "report.html").stat().st_size / 1e6, 2)}
     row, printed = step("a process that opens and takes a batch", [sys.executable, "-c", OPENING, f"{out}/train-*.tar"])
     opened, batch, samples = json.loads(printed)
     yield {**row, "open_seconds": round(opened, 3), "first_batch_seconds": round(batch, 3), "images": samples}

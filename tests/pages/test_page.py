@@ -6,7 +6,22 @@ from typing import Literal
 
 import pytest
 
-from alexnet_pages import Bar, Card, Cards, Gallery, Page, Pairs, Picture, Section, Table, Text, can_draw, write_page
+from alexnet_pages import (
+    Bar,
+    Card,
+    Cards,
+    Commands,
+    Gallery,
+    Page,
+    Pairs,
+    Picture,
+    Row,
+    Section,
+    Table,
+    Text,
+    can_draw,
+    write_page,
+)
 from alexnet_pages.charts import bar_chart, line_chart
 from alexnet_pages.page import MAX_PAGE_BYTES, PageError, render_page
 from alexnet_shards.extras import MissingLibraryError
@@ -24,6 +39,8 @@ def page_of(name: str) -> Page:
         Gallery(pictures=(PIXEL,), caption=name),
         Cards(cards=(Card(picture=PIXEL, bars=(Bar(name=name, share=0.5, marked=True),), below=(PIXEL,)),)),
         line_chart(name, name, {name: [(1.0, 2.0), (2.0, 3.0)]}, (name, "y")),
+        Row(blocks=(bar_chart(name, name, [(name, 3.0)], (name, "b")), Table(header=(name,), rows=((name,),)))),
+        Commands(lines=(name,)),
     )
     rest = tuple(
         Section(title=f"Part {n}", blocks=(bar_chart("Bars", "bars", [("x", 3.0)], ("a", "b")),)) for n in (2, 3)
@@ -42,13 +59,16 @@ def test_a_page_in_a_browser(
         browser.check_self_contained(seen, path)
         assert seen.page.title() == EVIL
         assert seen.text("h1") == [EVIL]
-        assert seen.page.locator(".chart svg").count() == 3
+        assert seen.page.locator(".chart svg").count() == 4
+        assert [text.strip() for text in seen.text("pre")] == [EVIL]
         assert seen.text("section:first-of-type > .wide td") == [EVIL, "1"]
         assert seen.text(".card .name") == [f"{EVIL} ✓"]
         background = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
         seen.page.emulate_media(media="print")
         assert seen.page.locator("nav").is_hidden()
+        ink = seen.page.evaluate("getComputedStyle(document.querySelector('.chart svg text')).fill")
+        assert ink == "rgb(27, 31, 36)", "paper is white, whatever the screen is"
         seen.page.emulate_media(media="screen")
         seen.page.keyboard.press("Tab")
         assert seen.page.evaluate("document.activeElement.tagName") == "A", "the keyboard reaches the sections first"
