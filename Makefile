@@ -8,7 +8,7 @@ PREP := $(BIN)/alexnet-prep
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers gpu-check clients image clean
+.PHONY: help setup demo test lint types unit test-long format shards stats bench bench-peers gpu-check clients pictures image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ gpu-check: ## what a GPU must show, in 8 minutes: PYTHON with CUDA torch, WHEELS
 
 clients: setup ## every example of other loaders and tools, in environments of their own: a table with versions (minutes)
 	$(BIN)/python benchmarks/clients.py $(NAMES)
+
+pictures: demo ## take the pictures of README.md anew, from the demo's pages (needs chromium)
+	$(BIN)/python benchmarks/pictures.py
 
 image: ## a container image, where docker is
 	docker build -t alexnet-replication .

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,3 +22,14 @@ def test_the_loaders_snippet_runs_without_a_gpu(tmp_path: Path, make_shards: Cal
     )
     assert done.stderr == ""
     assert done.stdout == "torch.Size([14, 224, 224, 3]) torch.uint8 14 {'epoch': 1, 'position': 0}\n"
+
+
+def test_the_pictures_are_small_and_are_pictures() -> None:
+    named = re.findall(r"!\[([^\]]+)\]\((docs/pictures/[^)]+)\)", (ROOT / "README.md").read_text())
+    assert len(named) == 2
+    for words, name in named:
+        assert len(words) > 20  # for who cannot see it
+        assert (ROOT / name).stat().st_size < 150_000
+        with Image.open(ROOT / name) as picture:
+            assert picture.width == 968
+    assert {path.name for path in (ROOT / "docs" / "pictures").iterdir()} == {Path(name).name for _, name in named}
