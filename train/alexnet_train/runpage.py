@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_command.units import duration_text, share_text
-from alexnet_pages import Block, Chart, Charts, Gallery, Page, Pairs, Picture, Section, Table, Text, write_page
+from alexnet_pages import Block, Chart, Gallery, Page, Pairs, Picture, Row, Section, Table, Text, write_page
 from alexnet_pages.charts import bar_chart, line_chart
 from alexnet_pages.pictures import pixel_picture
 from alexnet_train.activity import IMAGES
@@ -62,7 +62,7 @@ def _abreast(blocks: Sequence[Block]) -> Iterator[Block]:
     for is_chart, group in itertools.groupby(blocks, lambda block: isinstance(block, Chart)):
         several = tuple(group)
         if is_chart and len(several) > 1:
-            yield Charts(charts=tuple(one for one in several if isinstance(one, Chart)), side_px=CHART_PX)
+            yield Row(blocks=tuple(several), side_px=CHART_PX)
         else:
             yield from several
 
