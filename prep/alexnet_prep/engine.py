@@ -71,7 +71,8 @@ class _Worker:
 
 
 class Engine:
-    """Runs jobs on `workers` processes, one run after the other; use as a context manager, which ends them.
+    """Runs jobs on `workers` processes, one run after the other, of one `setup` or, by `use`, of several; use as a context
+    manager, which ends them.
 
     `hang_seconds` without a sign of life from a worker that is at an image counts as a hang; one that reads or writes
     waits for a disk, however long, which is said. `target` is what a worker process runs.
@@ -99,6 +100,16 @@ class Engine:
         for worker in self._workers:
             self._end(worker)
         self._workers.clear()
+
+    def use(self, setup: BuildSetup) -> None:
+        """Go on with the jobs of another setup: the workers, of which none is at a job, stay."""
+        if setup == self._setup:
+            return
+        self._setup = setup
+        self._blame.clear()  # jobs of another setup may have the same names
+        for worker in self._workers:
+            with suppress(BrokenPipeError, ConnectionResetError):  # its death is noticed with its next job
+                worker.connection.send(setup)
 
     def run(self, jobs: Iterable[Job[R] | None], num_jobs: int) -> Iterator[R]:
         """Yield the result of every job, in the order in which they are done. Raises RunError where one cannot be.

@@ -4,6 +4,7 @@ the end of the worker that Dask knows."""
 import socket
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +34,36 @@ class JobEngine(Protocol):
     ) -> None:
         """End its processes."""
 
+    def use(self, setup: BuildSetup) -> None:
+        """As Engine.use."""
+
     def run(self, jobs: Iterable[Job[R] | None], num_jobs: int) -> Iterator[R]:
         """As Engine.run."""
+
+
+class Workshop:
+    """The engine of a run, whose workers are started once for all of its splits and passes; use as a context manager."""
+
+    def __init__(self, workers: Workers, hang_seconds: float, listener: Listener) -> None:
+        self._workers, self._hang_seconds, self._listener = workers, hang_seconds, listener
+        self._engine: JobEngine | None = None
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.__exit__(kind, error, trace)
+
+    def engine(self, setup: BuildSetup) -> JobEngine:
+        """The engine, for jobs of this setup from now on."""
+        if self._engine is None:
+            made = job_engine(self._workers, setup, self._hang_seconds, self._listener)
+            self._engine = self._held.enter_context(made)
+        self._engine.use(setup)
+        return self._engine
 
 
 def job_engine(workers: Workers, setup: BuildSetup, hang_seconds: float, listener: Listener) -> JobEngine:
@@ -127,11 +156,7 @@ class ClusterEngine:
     """An Engine whose jobs run on a cluster; use as a context manager."""
 
     def __init__(self, cluster: Cluster, setup: BuildSetup, hang_seconds: float, listener: Listener) -> None:
-        # a worker may stand in another folder
-        containers = tuple(each.absolute() if isinstance(each, Path) else each for each in setup.containers)
-        self._setup = replace(
-            setup, containers=containers, out=setup.out.absolute(), sidecars=setup.sidecars.absolute()
-        )
+        self.use(setup)
         self._cluster, self._hang_seconds, self._listener = cluster, hang_seconds, listener
         self._begun: set[Any] = set()
 
@@ -145,6 +170,14 @@ class ClusterEngine:
         self._cluster.cancel(self._begun)
         if error is None:
             self._cluster.ask(end_stations, ())
+
+    def use(self, setup: BuildSetup) -> None:
+        """Go on with the jobs of another setup."""
+        # a worker may stand in another folder
+        containers = tuple(each.absolute() if isinstance(each, Path) else each for each in setup.containers)
+        self._setup = replace(
+            setup, containers=containers, out=setup.out.absolute(), sidecars=setup.sidecars.absolute()
+        )
 
     def run(self, jobs: Iterable[Job[R] | None], num_jobs: int) -> Iterator[R]:
         """As Engine.run, on all workers of the cluster; lost ones are replaced by the scheduler."""

@@ -16,7 +16,7 @@ from alexnet_prep.errors import RunError, SourceError
 from alexnet_prep.forward import ArchiveFacts, LocalFile, OpenArchive, facts_of, opened_forward
 from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
 from alexnet_prep.job import BuildSetup, Job, Result
-from alexnet_prep.nodes import JobEngine, job_engine
+from alexnet_prep.nodes import JobEngine
 from alexnet_prep.order import (
     NUMBERS_AN_ARCHIVE,
     ArchiveStretch,
@@ -63,7 +63,7 @@ class OncePass:
         progress: RunProgress,
     ) -> None:
         self._split, self._setup, self._facts, self._progress = split, setup, facts, progress
-        self._workers, self._hang_seconds = request.workers, request.hang_seconds
+        self._workers, self._engine_for = request.workers, request.engine_for
         self._share, self._joins = request.share, request.finish
         self._found: list[StretchFacts] | None = None  # of the archives, once they were read
 
@@ -86,8 +86,7 @@ class OncePass:
         source.check(self._split)
         if self._joins:
             self._refuse_missing()
-        with self._engine(self._setup) as engine:
-            self._found = self._of_archives(engine)
+        self._found = self._of_archives(self._engine_for(self._setup))
         noted = [(path, self._noted(container)) for container, path in enumerate(self.archives)]
 
         def opened(path: Path) -> OpenArchive:
@@ -109,11 +108,11 @@ class OncePass:
 
     def convert_share(self, setup: BuildSetup | None = None, images: SplitSource | None = None) -> list[StretchFacts]:
         """Make the stretches of a part: of the archives, or, of `images` that the index has, by `setup`, as they lie."""
-        with self._engine(setup or self._setup) as engine:
-            if images is None:
-                return self._of_archives(engine)
-            listed = listed_stretches(images, np.arange(len(images)), len(self.archives) * NUMBERS_AN_ARCHIVE)
-            return self._convert(engine, [job for place, job in enumerate(listed) if self._takes(place)])
+        engine = self._engine_for(setup or self._setup)
+        if images is None:
+            return self._of_archives(engine)
+        listed = listed_stretches(images, np.arange(len(images)), len(self.archives) * NUMBERS_AN_ARCHIVE)
+        return self._convert(engine, [job for place, job in enumerate(listed) if self._takes(place)])
 
     def _takes(self, place: int) -> bool:
         return self._share is None or self._share.takes(place)
@@ -150,19 +149,19 @@ class OncePass:
 
         Raises RunError where a stretch is damaged again and again.
         """
-        with self._engine(setup) as engine:
-            sidecars = self._look(engine, setup, shards)
-            if len(sidecars) == len(shards):
+        engine = self._engine_for(setup)
+        sidecars = self._look(engine, setup, shards)
+        if len(sidecars) == len(shards):
+            return sidecars
+        for _ in range(MAX_ROUNDS):
+            sidecars, damaged = self._write(engine, setup, images, shards, order)
+            if not damaged:
                 return sidecars
-            for _ in range(MAX_ROUNDS):
-                sidecars, damaged = self._write(engine, setup, images, shards, order)
-                if not damaged:
-                    return sidecars
-                self._found = None
-                for name in map(stretch_name, damaged):
-                    self._progress.say(f"{self._split}: {name} is not what was written; it is read again")
-                    for path in (grouped_path(setup, name), layout_path(setup, name)):
-                        path.unlink(missing_ok=True)
+            self._found = None
+            for name in map(stretch_name, damaged):
+                self._progress.say(f"{self._split}: {name} is not what was written; it is read again")
+                for path in (grouped_path(setup, name), layout_path(setup, name)):
+                    path.unlink(missing_ok=True)
         raise RunError(f"{setup.out}: what was written there is damaged again and again; check its disk")
 
     def _look(self, engine: JobEngine, setup: BuildSetup, shards: Sequence[ShardJob]) -> list[Sidecar]:
@@ -212,9 +211,6 @@ class OncePass:
                     spool.done(facts.number)
                     found.append(facts)
         return sorted(found, key=lambda facts: facts.number)
-
-    def _engine(self, setup: BuildSetup) -> JobEngine:
-        return job_engine(self._workers, setup, self._hang_seconds, self._progress)
 
     def _convert(self, engine: JobEngine, jobs: Sequence[Job[StretchFacts]]) -> list[StretchFacts]:
         total = sum(job.images for job in jobs)

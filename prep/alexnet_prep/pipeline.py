@@ -11,7 +11,7 @@ from alexnet_prep.archive import utf8_name
 from alexnet_prep.errors import SourceError
 from alexnet_prep.job import BuildSetup
 from alexnet_prep.mirror import mirrored, shown_source
-from alexnet_prep.nodes import job_engine
+from alexnet_prep.nodes import Workshop
 from alexnet_prep.official import check_md5
 from alexnet_prep.once import once_pass, remove_stretches
 from alexnet_prep.plan import Plan
@@ -65,7 +65,11 @@ def _make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str
             lines = check_md5(files, hashed)
         for line in lines:
             progress.say(line)
-    with locked_directory(request.out, request.share):
+    with (
+        locked_directory(request.out, request.share),
+        Workshop(request.workers, request.hang_seconds, progress) as workshop,
+    ):
+        request = replace(request, engine_for=workshop.engine)
         if request.share is not None and (found := _share_of_archives(request, source, splits, progress)):
             return found
         begun = begin(request, source, splits, progress)
@@ -134,8 +138,7 @@ def _built(request: ShardsRequest, prepared: Prepared, setup: BuildSetup, progre
     total, times = sum(len(plan.rows(number)) for number in numbers), setup.sidecars / TIMES_NAME
     with progress.counted(plan.split, total, times=times):
         try:
-            with job_engine(request.workers, setup, request.hang_seconds, progress) as engine:
-                sidecars.extend(engine.run(jobs_of(images, plan, numbers), len(numbers)))
+            sidecars.extend(request.engine_for(setup).run(jobs_of(images, plan, numbers), len(numbers)))
         finally:
             remove_temporaries(request.out, plan.split, names if request.share else None)
     return sorted(sidecars, key=lambda sidecar: sidecar.number)

@@ -9,13 +9,19 @@ from alexnet_prep.choice import AUTO
 from alexnet_prep.classes import ClassRules
 from alexnet_prep.errors import RunError
 from alexnet_prep.fields import Fields
-from alexnet_prep.job import MAX_MEMBER_BYTES
+from alexnet_prep.job import MAX_MEMBER_BYTES, BuildSetup
+from alexnet_prep.nodes import JobEngine
 from alexnet_prep.outstore import OutputStore
 from alexnet_prep.share import Share
 from alexnet_shards.manifest import Manifest, load_manifest, manifest_path
 from alexnet_shards.pool import Workers
 
 HANG_SECONDS = 120.0
+
+
+def no_engine(setup: BuildSetup) -> JobEngine:
+    """Before a run has begun there is none."""
+    raise RuntimeError("the run has not begun")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,7 @@ class ShardsRequest:
     `share` is the part to make of every split, None for the whole; `finish` joins parts that are made already. `read` is
     IN_PLACE, ONCE or AUTO; with `stats` the training split's statistics are made as well. `source` may be an address; with
     a `store` shards go there, and `out` is its work folder; `check_lock` raises once another process has the store's lock.
+    `engine_for` is the run's own, once it has begun.
     """
 
     source: Path | str
@@ -47,6 +54,7 @@ class ShardsRequest:
     stats: bool = False
     store: OutputStore | None = None
     check_lock: Callable[[], None] = lambda: None
+    engine_for: Callable[[BuildSetup], JobEngine] = no_engine
 
     def seen_from(self, workers: Workers) -> "ShardsRequest":
         """The same for `workers`; those of other machines, which stand in folders of their own, with absolute paths."""

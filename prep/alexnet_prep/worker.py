@@ -12,7 +12,7 @@ from alexnet_shards.processes import die_with_parent
 
 
 def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> None:
-    """Serve jobs until the pipe ends.
+    """Serve jobs of `setup`, or of another that comes between them, until the pipe ends.
 
     Messages to the parent: ("at", phase, position, source_bytes) whenever it turns to other work (job.OnSign);
     ("done", result, seconds or None where all was there) or ("failed", line) after a job.
@@ -23,7 +23,13 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
     reader = SourceReader(setup.containers, setup.sparse, setup.image_column)
     try:
         while True:
-            job: Job[Result] = connection.recv()
+            message: BuildSetup | Job[Result] = connection.recv()
+            if isinstance(message, BuildSetup):
+                setup = message
+                reader.close()
+                reader = SourceReader(setup.containers, setup.sparse, setup.image_column)
+                continue
+            job = message
             connection.send(_answer(job, setup, reader, connection, parent_pid))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

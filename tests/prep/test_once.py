@@ -21,13 +21,14 @@ import zstandard
 
 from alexnet_command.progress import Progress
 from alexnet_pixels.recipe import PixelRecipe
-from alexnet_prep import order, part
+from alexnet_prep import engine, order, part
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
 from alexnet_prep.pipeline import make_shards
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
 from alexnet_prep.statistics import compute_stats
+from alexnet_shards import processes
 
 SMALL_STRETCHES = (
     "import alexnet_prep.order as order, alexnet_prep.part as part; order.SMALLEST_BYTES = 64 << 10; "
@@ -92,6 +93,23 @@ def test_the_same_bytes_as_in_place(source: Path, tmp_path: Path, capsys: pytest
     stats = tmp_path / "in-place" / "stats.npz"
     compute_stats([str(tmp_path / "in-place" / "train-*.tar")], tmp_path / "computed.npz", 1, lambda *_: None)
     assert stats.read_bytes() == (tmp_path / "computed.npz").read_bytes()
+
+
+def test_workers_are_started_once_for_all_splits_and_passes(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def start_child(*words: Any, **more: Any) -> Any:
+        started.append(words)
+        return processes.start_child(*words, **more)
+
+    monkeypatch.setattr(engine, "start_child", start_child)
+    make(source, tmp_path / "once", "once", num_shards=3)
+    assert len(started) == 2
+    make(source, tmp_path / "in-place", "in-place", num_shards=3)
+    assert len(started) == 4
+    assert hashes(tmp_path / "once") == hashes(tmp_path / "in-place")
 
 
 def test_real_photos_with_patches_drops_and_conversions(data_dir: Path, tmp_path: Path) -> None:
