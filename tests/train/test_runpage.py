@@ -83,7 +83,7 @@ def test_a_run_that_went_on_says_where_and_what_its_layers_do(
         for details in seen.page.locator("#layers summary").all():
             details.click()
         counts = zip(last.names, last.dead, last.units, strict=True)
-        rows = [row.split("\t") for row in seen.text("#layers figure:last-of-type tbody tr")]
+        rows = [row.split("\t") for row in seen.text("#layers .row > div:last-child tbody tr")]
         assert [[cell.strip() for cell in row] for row in rows] == [
             [name, f"{dead:,}", f"{units:,}"] for name, dead, units in counts
         ]
