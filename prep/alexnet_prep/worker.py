@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 from alexnet_prep.job import AT_OUTPUT, NO_IMAGE, BuildSetup, Job, Result
 from alexnet_prep.reader import SourceReader
 from alexnet_shards.errors import AlexnetError, file_error
+from alexnet_shards.machine import keep_freed_memory
 from alexnet_shards.processes import die_with_parent
 
 
@@ -20,6 +21,7 @@ def worker_main(connection: Connection, setup: BuildSetup, parent_pid: int) -> N
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(parent_pid)
+    keep_freed_memory()
     reader = SourceReader(setup.containers, setup.sparse, setup.image_column)
     try:
         while True:

@@ -13,6 +13,7 @@ FILES_A_WORKER = 2  # its pipe, and for a moment the other end of it
 FILES_OF_OURS = 16  # that the work itself may need beside its workers
 MIN_OPEN_SHARDS, MAX_OPEN_SHARDS = 16, 4096
 OPEN_SHARE = 4  # training and validation each have two readers
+KEPT_BYTES = 8 << 20  # glibc then keeps up to twice as much, and takes blocks up to this size from it
 
 
 def available_cpus() -> int:
@@ -87,3 +88,12 @@ def limit_memory(extra_bytes: int) -> None:
         return
     limits = [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *limits]), resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep some MB that it frees for what it takes next, as one that makes picture after picture wants it.
+
+    The C library gives each of their buffers back to the system, and takes it anew page by page, until it has seen a
+    larger block freed.
+    """
+    bytes(KEPT_BYTES)  # zeros that are never touched: it costs nothing

@@ -1,6 +1,7 @@
 """Processors by the files of control groups, workers by open files, memory by the process's own limit."""
 
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -75,6 +76,21 @@ def test_the_memory_of_a_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == [str(100 << 20), "True", "no memory", ""]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what the C library does with freed memory is glibc's")
+def test_freed_memory_is_taken_again() -> None:
+    program = (
+        "from alexnet_shards.machine import keep_freed_memory; import resource\n"
+        "def faults_of_pictures():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(100): [b'x' * size for size in (200_000, 250_000, 300_000)]\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "print(faults_of_pictures()); keep_freed_memory(); print(faults_of_pictures())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < given_back / 10
 
 
 def test_a_limit_of_the_users_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
