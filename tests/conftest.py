@@ -462,26 +462,28 @@ class FaultProxy:
 
 
 @dataclass(frozen=True)
-class S3Store:
-    """A bucket of its own on an S3 server, through a proxy that fails on purpose; the environment names both."""
+class ObjectStore:
+    """A bucket of its own on a server, through a proxy that fails on purpose; the environment names both."""
 
     files: Any
     bucket: str
     proxy: FaultProxy
+    protocol: str
 
     @property
     def url(self) -> str:
-        return f"s3://{self.bucket}"
+        return f"{self.protocol}://{self.bucket}"
 
 
-@pytest.fixture(scope="session")
-def s3_port() -> Iterator[int]:
-    """The port of a server that speaks S3's protocol (moto), on localhost."""
+@contextmanager
+def server_of(*program: str) -> Iterator[int]:
+    """The port of a server on localhost, a Python program that takes it as its last argument."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, *program, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     try:
         while True:
@@ -497,8 +499,15 @@ def s3_port() -> Iterator[int]:
         server.wait()
 
 
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """The port of a server that speaks S3's protocol (moto)."""
+    with server_of("-m", "moto.server", "-H", "127.0.0.1", "-p") as port:
+        yield port
+
+
 @pytest.fixture
-def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
+def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """An empty bucket."""
     import s3fs
 
@@ -507,10 +516,63 @@ def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
     for name, value in {**settings, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.port}"}.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    store = S3Store(s3fs.S3FileSystem(use_listings_cache=False), f"bucket-{secrets.token_hex(6)}", proxy)
+    store = ObjectStore(s3fs.S3FileSystem(use_listings_cache=False), f"bucket-{secrets.token_hex(6)}", proxy, "s3")
     store.files.mkdir(store.bucket)
     yield store
     s3fs.S3FileSystem.clear_instance_cache()
+    proxy.close()
+
+
+# gcp-storage-emulator heeds no conditions: what Google's documentation says of ifGenerationMatch is put before it.
+GOOGLE_SERVER = """
+import sys, time
+from http import HTTPStatus
+from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import objects
+def under_condition(handle):
+    def handled(request, response, storage, *rest, **words):
+        wanted = request.query.get("ifGenerationMatch")
+        if wanted:
+            data = request.data if "name" not in request.query and "object_id" not in request.params else {}
+            name = request.query.get("name", [None])[0] or request.params.get("object_id") or data["meta"]["name"]
+            try:
+                found = storage.get_file_obj(request.params["bucket_name"], name)["generation"]
+            except NotFound:
+                found = "0"
+            if found != wanted[0]:
+                request.data
+                response.status = HTTPStatus.PRECONDITION_FAILED
+                return
+        return handle(request, response, storage, *rest, **words)
+    return handled
+objects.insert, objects.delete = under_condition(objects.insert), under_condition(objects.delete)
+from gcp_storage_emulator.server import create_server
+create_server("127.0.0.1", int(sys.argv[1]), in_memory=True).run()
+"""
+
+
+@pytest.fixture(scope="session")
+def gcs_port() -> Iterator[int]:
+    """The port of a server that speaks the protocol of Google's store."""
+    pytest.importorskip("gcp_storage_emulator")
+    with server_of("-c", GOOGLE_SERVER) as port:
+        yield port
+
+
+@pytest.fixture
+def gcs(gcs_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An empty bucket of Google's store, open to all: there are no keys here."""
+    gcsfs = pytest.importorskip("gcsfs")
+    proxy = FaultProxy(gcs_port)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    files = gcsfs.core.GCSFileSystem(token="anon", use_listings_cache=False)
+    store = ObjectStore(files, f"bucket-{secrets.token_hex(6)}", proxy, "gs")
+    store.files.mkdir(store.bucket)
+    yield store
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    gcsfs.core.GCSFileSystem.clear_instance_cache()
     proxy.close()
 
 

@@ -6,10 +6,12 @@ import hashlib
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Protocol
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 Checksums = tuple[tuple[str, str], ...]  # (algorithm, lower-case hex digits) of a whole file
-ALGORITHMS = {"md5": 16, "sha1": 20, "sha256": 32, "crc32": 4}  # digest bytes
+ALGORITHMS = {"md5": 16, "sha1": 20, "sha256": 32, "crc32": 4, "crc32c": 4}  # digest bytes
 MD5_TAG = re.compile(r'"?([0-9a-f]{32})"?')
 STORE_HEADERS = ("x-amz-request-id", "x-amz-id-2")
 # Under these keys of the store's own the tag of a file is no MD5.
@@ -41,6 +43,22 @@ class Crc32:
         return f"{self._value:08x}"
 
 
+class Crc32c:
+    """Google's CRC-32C as a digest."""
+
+    def __init__(self) -> None:
+        library: Any = import_module("google_crc32c")  # gcsfs brings it
+        self._checksum = library.Checksum()
+
+    def update(self, content: bytes, /) -> None:
+        """Take in the next bytes."""
+        self._checksum.update(content)
+
+    def hexdigest(self) -> str:
+        """Of all so far."""
+        return str(self._checksum.digest().hex())
+
+
 class Running:
     """The checksums of bytes as they come: of `expected`, and a crc32 in any case."""
 
@@ -49,7 +67,7 @@ class Running:
         self._digests: dict[str, Digest] = {"crc32": Crc32()}
         for name, _ in expected:
             if name != "crc32":
-                self._digests[name] = hashlib.new(name, usedforsecurity=False)
+                self._digests[name] = Crc32c() if name == "crc32c" else hashlib.new(name, usedforsecurity=False)
 
     def update(self, content: bytes) -> None:
         """Take in the next bytes."""
@@ -97,9 +115,13 @@ def of_s3(answer: Mapping[str, object]) -> Checksums:
 
 
 def of_info(info: Mapping[str, object]) -> Checksums:
-    """The checksums in what fsspec says of a file of another store (Google's `md5Hash`)."""
-    value = hex_of(str(info.get("md5Hash") or ""), "md5")
-    return (("md5", value),) if value else ()
+    """The checksum in what fsspec says of a file of another store: Google's `md5Hash`, or its `crc32c` where an object was
+    composed of others and has no other."""
+    for name, key in (("md5", "md5Hash"), ("crc32c", "crc32c")):
+        value = hex_of(str(info.get(key) or ""), name)
+        if value and (name != "crc32c" or find_spec("google_crc32c")):
+            return ((name, value),)
+    return ()
 
 
 def md5_of_tag(tag: str, headers: Mapping[str, str]) -> str:

@@ -1,11 +1,11 @@
 """What may become of a remote file: there, missing, denied, local trouble, or trouble that another try may mend."""
 
 import errno
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from importlib import import_module
 from urllib.error import URLError
 from zlib import error as ZlibError
 
@@ -17,7 +17,8 @@ LOCAL_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 LIBRARY_ERRORS = {
     "aiohttp": ("ClientError",),
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "gcsfs.retry": ("HttpError",),
+    "gcsfs.retry": ("HttpError", "ChecksumError", "NonRetryableError"),
+    "google.api_core.exceptions": ("GoogleAPIError",),
     "google.auth.exceptions": ("GoogleAuthError",),
     "azure.core.exceptions": ("AzureError",),
 }
@@ -90,7 +91,7 @@ def _outcome_of(url: str, error: BaseException) -> TransportError:
     cause = public_address(f"{type(reason).__name__}: {reason}".splitlines()[0])
     if isinstance(reason, FileNotFoundError):
         return MissingError(cause)
-    if isinstance(reason, PermissionError):
+    if isinstance(reason, PermissionError) or _is_denied_by_google(reason):
         return MissingError(f"{cause}, {HIDDEN}", hidden=True) if url.startswith(HIDING_STORES) else DeniedError(cause)
     if "Credential" in type(reason).__name__:
         return DeniedError(cause)
@@ -99,11 +100,15 @@ def _outcome_of(url: str, error: BaseException) -> TransportError:
     return TroubleError(cause)
 
 
+def _is_denied_by_google(error: BaseException | str) -> bool:
+    """Whether it is gcsfs's error for an answer 401 or 403, which has no class of its own."""
+    return str(getattr(error, "code", "")) in ("401", "403") or str(error).startswith("Forbidden: ")
+
+
 def library_errors() -> tuple[type[Exception], ...]:
-    """What a network raises on a bad day, by the libraries that are installed."""
+    """What a network raises on a bad day, by the libraries that are in use."""
     errors: list[type[Exception]] = [OSError, EOFError, MemoryError, HTTPException, ZlibError, ValueError]
     for module, names in LIBRARY_ERRORS.items():
-        with suppress(ImportError):
-            found = import_module(module)
-            errors += [getattr(found, name) for name in names]
+        found = sys.modules.get(module)
+        errors += [getattr(found, name) for name in names if hasattr(found, name)]
     return tuple(errors)

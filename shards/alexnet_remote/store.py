@@ -15,7 +15,7 @@ PIECE_BYTES = 8 << 20  # a request each
 S3 = ("s3://", "s3a://")
 GOOGLE = ("gs://", "gcs://")
 LIBRARIES = {**dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")), **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs"))}
-VERSION_KEYS = ("ETag", "etag", "generation", "LastModified", "mtime", "created")
+VERSION_KEYS = ("generation", "ETag", "etag", "LastModified", "mtime", "created")
 
 
 def store_answer(url: str, start: int, version: str | None, end: int | None = None) -> Iterator[Head | bytes]:
@@ -83,9 +83,21 @@ def filesystem_of(url: str) -> tuple[Any, str]:
         if url.startswith(S3) and "anon" not in fsspec.config.conf.get("s3", {}) and not has_s3_keys():
             options["anon"] = True
         filesystem, path = fsspec.core.url_to_fs(url, **options)
+        if url.startswith(GOOGLE):
+            filesystem = _google(filesystem)
     except (ImportError, ValueError) as error:
         raise _unreadable(url, error) from error
     return filesystem, path
+
+
+def _google(filesystem: Any) -> Any:
+    """Google's store as it answers without keys, where there are none: gcsfs would look for some at every request, to ask
+    what kind of bucket it is, and warn of each."""
+    if filesystem.credentials.credentials is not None:
+        return filesystem
+    from gcsfs.core import GCSFileSystem
+
+    return GCSFileSystem(**{**filesystem.storage_options, "token": "anon"})
 
 
 def _unreadable(url: str, error: Exception) -> AlexnetError:

@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from alexnet_remote.outcome import MissingError, TransportError
 from alexnet_remote.stop import Stop
-from alexnet_remote.store import S3, filesystem_of
+from alexnet_remote.store import GOOGLE, S3, filesystem_of
 from alexnet_remote.tries import Patience, RemoteFileError, Tries, patiently
 from alexnet_remote.upload import apart, check_writable, remove_file, write_errors
 from alexnet_shards.errors import FormatError
@@ -34,6 +35,7 @@ LOGGER = logging.getLogger(__name__)
 LIFE_SECONDS = 300.0  # an owner that has said nothing for so long is taken for dead
 REFRESH_SECONDS = 30.0
 MAX_LOCK_BYTES = 4096
+NO_GENERATION = "0"  # of an object of Google's store that is not there
 
 
 class StoreLockHeldError(RemoteFileError):
@@ -96,6 +98,8 @@ def create_object(url: str, content: bytes, patience: Patience, stop: Stop) -> b
             try:
                 if url.startswith(S3):
                     return _put_if(filesystem, place, content, {"IfNoneMatch": "*"})
+                if url.startswith(GOOGLE):
+                    return _put_if_google(filesystem, place, content, NO_GENERATION)
                 if not url.startswith("memory://"):
                     filesystem.pipe_file(place, content, mode="create")
                     return True
@@ -124,7 +128,7 @@ class StoreLock:
 
     def take(self) -> None:
         """Get the lock, from a dead owner too."""
-        if not self._create():
+        if not self._create() and self._look()[0] != self._owner:  # a lost answer makes the library ask twice
             tag = self.check_free()
             if not self._replace(tag, another=True):
                 raise StoreLockHeldError(
@@ -173,6 +177,8 @@ class StoreLock:
                 filesystem, place = filesystem_of(self._url)
                 if self._url.startswith(S3):
                     return _put_if(filesystem, place, self._content, {"IfMatch": tag} if tag else {"IfNoneMatch": "*"})
+                if self._url.startswith(GOOGLE):
+                    return _put_if_google(filesystem, place, self._content, tag or NO_GENERATION)
                 if not another:
                     filesystem.pipe_file(place, self._content)
                     return True
@@ -191,7 +197,7 @@ class StoreLock:
                 filesystem, place = filesystem_of(self._url)
                 info = filesystem.info(place)
                 content = filesystem.cat_file(place, start=0, end=MAX_LOCK_BYTES)
-            return _owner_of(content), str(info.get("ETag", "")), _age_seconds(info)
+            return _owner_of(content), str(info.get("ETag") or info.get("generation") or ""), _age_seconds(info)
 
         try:
             return self._patiently(look)
@@ -233,6 +239,19 @@ def _put_if(filesystem: Any, place: str, content: bytes, condition: dict[str, st
             filesystem.call_s3("put_object", Bucket=bucket, Key=key, Body=content)
             return True
         raise
+    return True
+
+
+def _put_if_google(filesystem: Any, place: str, content: bytes, generation: str) -> bool:
+    """Write to Google's store over an object of this generation; False where what is there is another."""
+    bucket, key, _ = filesystem.split_path(place)
+    url = f"{filesystem.base.replace('/storage/v1/', '/upload/storage/v1/')}b/{quote(bucket, safe='')}/o"
+    kind = {"Content-Type": "application/octet-stream"}
+    condition = {"uploadType": "media", "name": key, "ifGenerationMatch": generation}
+    try:
+        filesystem.call("POST", url, data=content, headers=kind, **condition)
+    except FileExistsError:
+        return False
     return True
 
 

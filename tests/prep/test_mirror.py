@@ -117,6 +117,32 @@ def upload(folder: Path, s3: Any, prefix: str) -> None:
             s3.files.pipe_file(f"{s3.bucket}/{prefix}/{path.relative_to(folder)}", path.read_bytes())
 
 
+def test_official_archives_of_googles_store(
+    small_source: Any, gcs: Any, made: Callable[..., dict[str, str]], prep: Any, tmp_path: Path
+) -> None:
+    upload(small_source.directory, gcs, "in")
+    gcs.proxy.fail("GET /download/*/in?2FILSVRC2010_images_train*", "reset", 1)
+    gcs.proxy.fail("GET /download/*/in?2FILSVRC2010_images_train*", "cut", 1)
+    gcs.proxy.fail("GET /download/*/in?2FILSVRC2010_images_train*", "503", 1)
+    assert made(f"{gcs.url}/in", "there") == made(small_source.directory, "here")
+    assert not any(fault.times > 0 for fault in gcs.proxy.faults)
+    gcs.proxy.fail("GET *", "403")
+    done = prep("shards", "--source", f"{gcs.url}/other", "--out", tmp_path / "none", status=1)
+    assert gcs.url in done.stderr.splitlines()[-1]
+
+
+def test_tars_of_googles_store(same_sources: Any, gcs: Any, made: Callable[..., dict[str, str]]) -> None:
+    upload(same_sources.directory / "tars", gcs, "in")
+    here = made(same_sources.directory / "tars", "here", *LABELS["tars"])
+    assert made(f"{gcs.url}/in", "there", *LABELS["tars"]) == here
+    assert (
+        made(
+            f"{gcs.url}/in/set-train-<00..02>.tar", "named", "--source", f"{gcs.url}/in/set-val*-*.tar", *LABELS["tars"]
+        )
+        == here
+    )
+
+
 LABELS = {"tars": ("--label", "json:label"), "parquet": ()}
 
 

@@ -51,6 +51,30 @@ def test_the_bytes_of_a_folder(small_source: Any, tmp_path: Path, prep: Any, s3:
     assert "holds a run with another seed" in done.stderr
 
 
+def test_the_bytes_of_a_folder_in_googles_store(small_source: Any, tmp_path: Path, prep: Any, gcs: Any) -> None:
+    words = ("shards", "--source", small_source.directory, "--num-shards", 3, "--workers", 2, "--stats")
+    prep(*words, "--out", tmp_path / "here")
+    for fault in ("503", "reset"):
+        gcs.proxy.fail("POST /upload/*", fault, 1)
+    done = prep(*words, "--out", f"{gcs.url}/set", "--work", tmp_path / "work")
+    assert in_store(gcs, "set") == in_folder(tmp_path / "here")
+    assert not any(fault.times > 0 for fault in gcs.proxy.faults)
+    assert "bucket type" not in done.stderr
+    assert not gcs.files.exists(f"{gcs.bucket}/set/.lock")
+    content = bytearray(gcs.files.cat_file(f"{gcs.bucket}/set/train-002.tar"))
+    content[2000] ^= 1
+    gcs.files.pipe_file(f"{gcs.bucket}/set/train-002.tar", bytes(content))  # of the same size: another generation
+    gcs.files.rm_file(f"{gcs.bucket}/set/train-001.tar")
+    done = prep("verify", "--shards", f"{gcs.url}/set", status=1)
+    assert "train-001.tar" in done.stdout + done.stderr
+    prep(*words, "--out", f"{gcs.url}/set", "--work", tmp_path / "other")
+    assert in_store(gcs, "set") == in_folder(tmp_path / "here")
+    prep("verify", "--shards", f"{gcs.url}/set")
+    other = {"pid": 7, "host": "elsewhere", "boot": "b", "start": "1", "token": "t"}
+    gcs.files.pipe_file(f"{gcs.bucket}/set/.lock", json.dumps(other).encode())
+    assert "process 7 on elsewhere works there" in prep(*words, "--out", f"{gcs.url}/set", status=1).stderr
+
+
 def check_sound(s3: Any, whole: dict[str, str]) -> None:
     """What is in the store is what belongs there, and nothing says of itself that it is done which is not."""
     found = in_store(s3, "set")

@@ -56,6 +56,21 @@ def test_of_google() -> None:
     assert of_info({"size": 3}) == ()
 
 
+def test_of_an_object_that_google_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("google_crc32c")
+    found = of_info({"crc32c": "4waSgw==", "size": 9})  # of "123456789", as RFC 3720's check value has it
+    assert found == (("crc32c", "e3069283"),)
+    assert of_info({"crc32c": "4waSgw==", "md5Hash": coded(MD5)}) == (("md5", MD5.hexdigest()),)
+    running = Running(found)
+    running.update(b"12345")
+    running.update(b"6789")
+    assert running.difference() == ""
+    running.update(b"0")
+    assert running.difference().endswith("the store has e3069283")
+    monkeypatch.setattr("alexnet_remote.checksums.find_spec", lambda _: None)
+    assert of_info({"crc32c": "4waSgw=="}) == ()
+
+
 @pytest.mark.parametrize("text", ["", "none", "AAAA", "=?="])
 def test_what_is_no_checksum(text: str) -> None:
     assert hex_of(text, "md5") == ""

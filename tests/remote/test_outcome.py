@@ -42,6 +42,17 @@ def test_a_store_of_objects_hides_absence() -> None:
     assert error.value.hidden
 
 
+def test_what_google_denies() -> None:
+    retry = pytest.importorskip("gcsfs.retry")
+    for code, answer in ((403, b"Anonymous caller does not have storage.objects.get access"), (401, b"Login required")):
+        with pytest.raises(MissingError) as error, named_errors("gs://b/x"):
+            retry.validate_response(code, answer, "b/x")
+        assert error.value.hidden
+    for code in (429, 500, 502, 503):
+        with pytest.raises(TroubleError), named_errors("gs://b/x"):
+            retry.validate_response(code, b"Later", "b/x")
+
+
 def test_secrets_in_other_libraries_words() -> None:
     with pytest.raises(TroubleError) as error, named_errors("https://h/x"):
         raise OSError("GET https://u:hunter2@h/x?sig=deadbeef failed")

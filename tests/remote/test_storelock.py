@@ -21,10 +21,10 @@ from alexnet_remote.tries import Patience
 PATIENCE = Patience(retries=2, first_wait_seconds=0.01, silence_seconds=3)
 
 
-@pytest.fixture(params=["s3", "memory"])
+@pytest.fixture(params=["s3", "gcs", "memory"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "s3":
-        yield f"{request.getfixturevalue('s3').url}/set/.lock"
+    if request.param != "memory":
+        yield f"{request.getfixturevalue(request.param).url}/set/.lock"
     else:
         yield "memory://locks/.lock"
         fsspec.filesystem("memory").rm("/locks", recursive=True)
@@ -45,11 +45,16 @@ def test_one_at_a_time_and_gone_afterwards(url: str) -> None:
     assert not there(url)
 
 
-def test_of_many_at_once_one_gets_it(s3: Any) -> None:
+@pytest.fixture(params=["s3", "gcs"])
+def store(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_of_many_at_once_one_gets_it(store: Any) -> None:
     outcomes: list[StoreLock | None] = []
 
     def work() -> None:
-        lock = StoreLock(f"{s3.url}/.lock", PATIENCE, Stop())
+        lock = StoreLock(f"{store.url}/.lock", PATIENCE, Stop())
         try:
             lock.take()
             outcomes.append(lock)
@@ -66,46 +71,46 @@ def test_of_many_at_once_one_gets_it(s3: Any) -> None:
     owner.give_back()
 
 
-def test_a_killed_owner_of_this_machine_is_known_to_be_dead(s3: Any) -> None:
+def test_a_killed_owner_of_this_machine_is_known_to_be_dead(store: Any) -> None:
     script = (
         "import os, signal, sys\nfrom alexnet_remote.storelock import StoreLock\nfrom alexnet_remote.stop import Stop\n"
         "from alexnet_remote.tries import Patience\nStoreLock(sys.argv[1], Patience(), Stop()).take()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", script, f"{s3.url}/.lock"], env=environment, check=False)
-    assert there(f"{s3.url}/.lock")
-    with store_lock(f"{s3.url}/.lock", PATIENCE, Stop()):
+    subprocess.run([sys.executable, "-c", script, f"{store.url}/.lock"], env=environment, check=False)
+    assert there(f"{store.url}/.lock")
+    with store_lock(f"{store.url}/.lock", PATIENCE, Stop()):
         pass
 
 
-def test_an_owner_elsewhere_is_waited_for_until_its_lock_is_old(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = StoreLock(f"{s3.url}/.lock", PATIENCE, Stop())
+def test_an_owner_elsewhere_is_waited_for_until_its_lock_is_old(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = StoreLock(f"{store.url}/.lock", PATIENCE, Stop())
     elsewhere._owner = replace(Owner.this_process(), host="another", pid=1)
     elsewhere.take()
     with pytest.raises(StoreLockHeldError, match=r"process 1 on another works there; .*, or, if it was killed, \d+ s"):
-        StoreLock(f"{s3.url}/.lock", PATIENCE, Stop()).take()
+        StoreLock(f"{store.url}/.lock", PATIENCE, Stop()).take()
     monkeypatch.setattr(storelock, "LIFE_SECONDS", 0.5)
     elsewhere._ended.set()
     time.sleep(1.5)  # a store counts whole seconds
-    with store_lock(f"{s3.url}/.lock", PATIENCE, Stop()) as lock:
+    with store_lock(f"{store.url}/.lock", PATIENCE, Stop()) as lock:
         lock.check()
 
 
-def test_a_lost_lock_is_noticed(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_lock_is_noticed(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storelock, "REFRESH_SECONDS", 0.05)
-    lock = StoreLock(f"{s3.url}/.lock", PATIENCE, Stop())
+    lock = StoreLock(f"{store.url}/.lock", PATIENCE, Stop())
     lock.take()
     time.sleep(0.3)  # refreshed meanwhile
     lock.check()
-    s3.files.pipe_file(f"{s3.bucket}/.lock", b"{}")
+    store.files.pipe_file(f"{store.bucket}/.lock", b"{}")
     deadline = time.monotonic() + 10
     with pytest.raises(StoreLockHeldError, match="taken by another process"):
         while time.monotonic() < deadline:
             lock.check()
             time.sleep(0.05)
     lock.give_back()
-    assert there(f"{s3.url}/.lock")  # it is not ours to remove
+    assert there(f"{store.url}/.lock")  # it is not ours to remove
 
 
 def test_a_store_without_conditions_is_said(caplog: pytest.LogCaptureFixture) -> None:
