@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from alexnet_prep.errors import RunError
-from alexnet_prep.job import AT_IMAGE, READING, BuildSetup, Job, Result, Seconds
+from alexnet_prep.job import AT_IMAGE, READING, BuildSetup, Job, Result, Seconds, Supply
 from alexnet_prep.worker import worker_main
 from alexnet_shards.machine import affordable_workers
 from alexnet_shards.processes import Child, start_child
@@ -117,22 +117,13 @@ class Engine:
         `num_jobs` bounds the processes that are started. `jobs` is asked for one whenever a worker is free; a None says
         that none is ready by now.
         """
-        waiting, fresh, more = deque[Job[R]](), iter(jobs), True
+        waiting, supply = deque[Job[R]](), Supply(jobs)
         self._start_all(min(self._num_workers, num_jobs))
-        while more or waiting or any(worker.job is not None for worker in self._workers):
+        while supply.has_more or waiting or any(worker.job is not None for worker in self._workers):
             for worker in self._workers:
-                while more and not waiting and worker.job is None:
-                    try:
-                        job = next(fresh)
-                    except StopIteration:
-                        more = False
-                        break
-                    if job is None:
-                        break
-                    waiting.append(job)
-                if waiting and worker.job is None:
-                    self._give(worker, waiting.popleft())
-            if more or any(worker.job is not None for worker in self._workers):
+                if worker.job is None and (job := waiting.popleft() if waiting else supply.take()) is not None:
+                    self._give(worker, job)
+            if supply.has_more or any(worker.job is not None for worker in self._workers):
                 yield from self._listen(waiting)
 
     def _start_all(self, wanted: int) -> None:

@@ -1,9 +1,9 @@
 """Jobs, which a run is cut into: each a pure function of itself and the setup, with a result that says it is done."""
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from alexnet_pixels import Converted, PixelRecipe
 from alexnet_prep.archive import Sparse
@@ -103,3 +103,23 @@ class Job(Protocol[R]):
 
         Raises AlexnetError or OSError where it cannot be done.
         """
+
+
+J = TypeVar("J")
+
+
+class Supply(Generic[J]):
+    """Jobs that are taken one by one, as whoever is free asks for one; a None among them says that none is ready by now."""
+
+    def __init__(self, jobs: Iterable[J | None]) -> None:
+        self._jobs = iter(jobs)
+        self.has_more = True
+
+    def take(self) -> J | None:
+        """The next job; None where none is ready, or where all are taken, which `has_more` tells from then on."""
+        if self.has_more:
+            try:
+                return next(self._jobs)
+            except StopIteration:
+                self.has_more = False
+        return None

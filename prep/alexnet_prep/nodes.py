@@ -14,7 +14,7 @@ from alexnet_pixels import decoder_facts
 from alexnet_prep.cluster import JOBS_AHEAD_A_THREAD, Cluster, warn_without_workers
 from alexnet_prep.engine import Engine, Listener
 from alexnet_prep.errors import RunError
-from alexnet_prep.job import BuildSetup, Job, Result, Seconds
+from alexnet_prep.job import BuildSetup, Job, Result, Seconds, Supply
 from alexnet_shards.pool import Workers
 
 POLL_SECONDS = 1.0
@@ -181,17 +181,10 @@ class ClusterEngine:
 
     def run(self, jobs: Iterable[Job[R] | None], num_jobs: int) -> Iterator[R]:
         """As Engine.run, on all workers of the cluster; lost ones are replaced by the scheduler."""
-        fresh, more, polls = iter(jobs), True, 0
+        supply, polls = Supply(jobs), 0
         room = self._room()
-        while more or self._begun:
-            while more and len(self._begun) < room:
-                try:
-                    job = next(fresh)
-                except StopIteration:
-                    more = False
-                    break
-                if job is None:
-                    break
+        while supply.has_more or self._begun:
+            while len(self._begun) < room and (job := supply.take()) is not None:
                 arguments = (job, self._setup, self._hang_seconds, decoder_facts())
                 self._begun.add(self._cluster.begin(run_apart, arguments))
             done = self._cluster.wait(self._begun, POLL_SECONDS)

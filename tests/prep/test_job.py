@@ -1,6 +1,7 @@
 """Jobs as any process runs them: pickled, done, found done, and given up image by image."""
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.build import ShardJob
-from alexnet_prep.job import BuildSetup, Job
+from alexnet_prep.job import BuildSetup, Job, Supply
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.sidecar import Sidecar
 
@@ -38,3 +39,17 @@ def test_a_job_survives_a_pipe_and_is_found_done(tmp_path: Path, photo_bytes: An
     assert job.finished(setup, lambda *_: None) == sidecar
     assert job.without(0, "why").quarantined == {0: "why"}
     assert job.quarantined == {}
+
+
+def test_jobs_are_taken_while_there_are_some() -> None:
+    asked: list[int] = []
+
+    def jobs() -> Iterator[int | None]:
+        for number, job in enumerate((7, None, 8)):
+            asked.append(number)
+            yield job
+
+    supply = Supply(jobs())
+    assert asked == []  # none is made before it is asked for
+    assert [(supply.take(), supply.has_more) for _ in range(3)] == [(7, True), (None, True), (8, True)]
+    assert [(supply.take(), supply.has_more) for _ in range(2)] == [(None, False), (None, False)]
