@@ -12,7 +12,7 @@ from alexnet_prep.build import ShardJob
 from alexnet_prep.engine import Engine
 from alexnet_prep.errors import RunError
 from alexnet_prep.job import BuildSetup
-from alexnet_prep.nodes import end_stations, job_engine, run_apart
+from alexnet_prep.nodes import ClusterEngine, _Notes, end_stations, job_engine, run_apart
 from alexnet_prep.progress import RunProgress
 from alexnet_shards.errors import AlexnetError
 
@@ -73,3 +73,32 @@ def test_a_job_that_fails_leaves_no_process(setup: BuildSetup, tmp_path: Path) -
 def test_numbers_are_processes_of_this_machine(setup: BuildSetup) -> None:
     listener: RunProgress = None  # type: ignore[assignment]
     assert isinstance(job_engine(2, setup, 60.0, listener), Engine)
+
+
+class OneAtATime:
+    """What ClusterEngine asks of a cluster, whose one thread ends a job whenever it is waited for."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.most_open = 0
+
+    def threads(self) -> int:
+        return 1
+
+    def begin(self, function: object, arguments: tuple[int, ...]) -> int:
+        self.begun.append(arguments[0])
+        return arguments[0]
+
+    def wait(self, futures: set[int], seconds: float) -> list[int]:
+        self.most_open = max(self.most_open, len(futures))
+        return sorted(futures)[:1]
+
+    def result(self, future: int, where: str) -> tuple[int, int, _Notes]:
+        return future, 10 * future, _Notes()
+
+
+def test_a_cluster_is_given_what_is_ready_and_no_more_than_it_has_room_for(setup: BuildSetup) -> None:
+    cluster: Any = OneAtATime()
+    engine: Any = ClusterEngine(cluster, setup, 60.0, _Notes())
+    assert list(engine.run([1, None, 2, 3, 4, None, 5], 5)) == [10, 20, 30, 40, 50]
+    assert (cluster.begun, cluster.most_open) == ([1, 2, 3, 4, 5], 2)

@@ -70,6 +70,30 @@ def test_where_it_cannot_be(s3: Any, path: Path) -> None:
         upload_file(path, f"{s3.url}/a.tar", PATIENCE, Stop())
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs does
+def test_googles_store(gcs: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (CONTENT, CONTENT * 2):  # in one request, and in one that is gone on with
+        path.write_bytes(content)
+        gcs.proxy.fail("POST /upload/*", "reset", 1)
+        head = upload_file(path, f"{gcs.url}/set/a.tar", PATIENCE, Stop())
+        assert (head.size, dict(head.checksums)) == (len(content), {"md5": local_facts(path).md5})
+        assert head.version == f"{gcs.files.info(f'{gcs.bucket}/set/a.tar')['generation']} {len(content)}"
+        assert gcs.files.cat_file(f"{gcs.bucket}/set/a.tar") == content
+        assert gcs.proxy.faults.pop().times == 0
+    remove_file(f"{gcs.url}/set/a.tar", PATIENCE, Stop())
+    remove_file(f"{gcs.url}/set/a.tar", PATIENCE, Stop())
+    with pytest.raises(RemoteFileMissingError, match="not there"):
+        upload_file(path, "gs://no-such-bucket-anywhere/a.tar", PATIENCE, Stop())
+    gcs.proxy.fail("POST /upload/*", "403", 1)
+    with pytest.raises(RemoteFileDeniedError, match="who may write there"):
+        upload_file(path, f"{gcs.url}/a.tar", PATIENCE, Stop())
+    whole = local_facts(path)
+    path.write_bytes(CONTENT + CONTENT[:-1] + b"!")
+    monkeypatch.setattr(module, "local_facts", lambda _: whole)
+    with pytest.raises(RemoteFileTroubleError, match=r"a\.tar: .* after the upload of .*, after 3 tries"):
+        upload_file(path, f"{gcs.url}/a.tar", PATIENCE, Stop())
+
+
 def test_removed(s3: Any, path: Path) -> None:
     upload_file(path, f"{s3.url}/a.tar", PATIENCE, Stop())
     for _ in range(2):
