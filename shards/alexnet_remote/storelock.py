@@ -128,7 +128,7 @@ class StoreLock:
 
     def take(self) -> None:
         """Get the lock, from a dead owner too."""
-        if not self._create() and self._look()[0] != self._owner:  # a lost answer makes the library ask twice
+        if not self._create() and not self._is_mine():
             tag = self.check_free()
             if not self._replace(tag, another=True):
                 raise StoreLockHeldError(
@@ -158,7 +158,7 @@ class StoreLock:
         """Remove the lock, if it is still this process's."""
         self._ended.set()
         with suppress(RemoteFileError):  # it ends by itself
-            if not self._lost and self._look()[0] == self._owner:
+            if not self._lost and self._is_mine():
                 remove_file(self._url, self._patience, self._stop)
 
     @property
@@ -188,6 +188,10 @@ class StoreLock:
 
         return self._patiently(replace)
 
+    def _is_mine(self) -> bool:
+        """Whether the lock has this process's token: where an answer is lost, a library asks twice, and is refused then."""
+        return self._look()[0] == self._owner
+
     def _look(self) -> tuple[Owner | None, str, float]:
         """(owner, tag, seconds since it was written) of the lock that is there; owner None where there is none, or one
         that cannot be read."""
@@ -211,7 +215,7 @@ class StoreLock:
         while not self._ended.wait(REFRESH_SECONDS):
             with suppress(RemoteFileError, TransportError):  # the next turn may do better
                 found, tag, _ = self._look()
-                if found != self._owner or not self._replace(tag):
+                if found != self._owner or not (self._replace(tag) or self._is_mine()):
                     self._lost = (
                         f"{public_address(self._url)}: the lock was taken by another process; look what works there"
                     )

@@ -113,6 +113,21 @@ def test_a_lost_lock_is_noticed(store: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert there(f"{store.url}/.lock")  # it is not ours to remove
 
 
+def test_a_lost_answer_is_no_other_owner(gcs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storelock, "REFRESH_SECONDS", 0.05)
+    gcs.proxy.fail("POST /upload/*.lock*", "reset", 1)
+    with store_lock(f"{gcs.url}/.lock", PATIENCE, Stop()) as lock:
+        gcs.proxy.fail("POST /upload/*.lock*", "reset", 1)
+        deadline = time.monotonic() + 30
+        while sum(fault.times for fault in gcs.proxy.faults) > 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        refreshed = gcs.proxy.count("POST /upload/*.lock*")
+        while gcs.proxy.count("POST /upload/*.lock*") < refreshed + 3 and time.monotonic() < deadline:
+            lock.check()
+            time.sleep(0.05)
+    assert gcs.proxy.count("POST /upload/*.lock*") >= refreshed + 3
+
+
 def test_a_store_without_conditions_is_said(caplog: pytest.LogCaptureFixture) -> None:
     fsspec.filesystem("memory").makedirs("/locks", exist_ok=True)
     with caplog.at_level(logging.WARNING), store_lock("memory://locks/.lock", PATIENCE, Stop()):
