@@ -39,7 +39,7 @@ class Published:
 
 PUBLISHED = (
     Published(
-        source="cuda-convnet2, make-data/input_meta",
+        source="cuda-convnet2, input_meta",
         rgb_mean=(127.305, 119.715, 104.913),
         axis_deviations=(121.780, 37.094, 19.721),
         axes=((-0.5635, -0.5762, -0.5920), (-0.7126, -0.0235, 0.7012), (0.4180, -0.8170, 0.3973)),
