@@ -304,9 +304,13 @@ def kill_often(source: Path, tmp_path: Path, kills: int) -> None:
     """SIGKILL runs and workers at random moments of as many runs, then compare with a run in place."""
     make(source, tmp_path / "undisturbed", "in-place", split="train")
     rng, done, out = random.Random(0), 0, tmp_path / "killed"
+    began = time.perf_counter()
+    assert start(source, out).wait(240) == 0
+    whole_seconds = time.perf_counter() - began  # on this machine, as busy as it is
+    shutil.rmtree(out)
     while done < kills:
         process = start(source, out)
-        time.sleep(rng.uniform(0.5, 5.0))
+        time.sleep(rng.uniform(0.1, 0.9) * whole_seconds)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         workers = [int(child) for child in children.read_text().split()] if process.poll() is None else []
         if process.poll() is None:

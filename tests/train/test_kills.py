@@ -74,7 +74,7 @@ def assert_equal_ends(one: Path, other: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("kills", "epochs"), [(5, 16), pytest.param(20, 60, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("kills", "epochs"), [(3, 10), pytest.param(20, 60, marks=pytest.mark.long)])
 def test_killed_at_random_moments(
     make_run: Callable[..., str], start: Callable[..., Any], tmp_path: Path, kills: int, epochs: int
 ) -> None:
