@@ -53,6 +53,14 @@ def test_what_is_damaged_or_of_something_else_counts_as_not_there(file: FeatureF
     assert file.mapped().shape == (1000, 8)
 
 
+def test_rows_of_a_file_that_is_gone_are_not_those_of_the_next(file: FeatureFile) -> None:
+    file.create()
+    file.write(np.array([5]), np.ones((1, 8), np.float16), np.zeros(1000, bool))
+    file.path.unlink()
+    file.create()
+    assert not file.done().any()
+
+
 def test_folders_and_sums(tmp_path: Path) -> None:
     here = SimpleNamespace(paths=(str(tmp_path / "train-000.tar"),))
     assert folder_of(here, None) == tmp_path  # type: ignore[arg-type]

@@ -84,6 +84,7 @@ class FeatureFile:
             self._header_bytes()
         except (FileNotFoundError, FormatError):
             head = self._head()
+            self.done_path.unlink(missing_ok=True)  # it may be of an earlier file: no row of this one is there
             with atomic_file(self.path) as file:
                 file.write(head)
                 file.flush()
