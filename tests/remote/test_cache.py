@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.registry import _registry
 
 from alexnet_remote.cache import ShardCache
 from alexnet_remote.cacheconfig import CacheConfig
@@ -327,6 +328,8 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path, store: Store) -> None:
 
 def test_protocols_that_are_not_there(cache: ShardCache, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
+    for protocol in ("gs", "gcs"):  # an earlier test may have had it
+        monkeypatch.delitem(_registry, protocol, raising=False)
     for url in ("nothing://x/s-0.tar", "gs://bucket/s-0.tar"):
         with pytest.raises(AlexnetError, match="expected https://|is not installed"):
             cache.fetch(url, store.fact(0))
