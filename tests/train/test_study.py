@@ -1,6 +1,7 @@
 """A study: every run and test once, nothing done twice, and a network that starts from another's weights."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,3 +128,40 @@ def test_results_that_are_none_are_one_line(tmp_path: Path) -> None:
             kept_results(out)
     done = table(tmp_path, "--table")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["parts", "defects"])
+def test_kept_runs_are_gone_on_from(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/studies/README.md says: what is kept is of the plans as they are, and not trained or tested again."""
+    kept = ROOT / "docs" / "studies" / "kept" / name
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    shutil.copytree(kept, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    said: list[tuple[str, ...]] = []
+
+    def run_nothing(words: tuple[str, ...]) -> Step:
+        said.append(words)
+        return Step(words=words, result={"checkpoint": "none", "top1_error": 0.5, "top5_error": 0.1}, seconds=0.0)
+
+    request = StudyRequest(
+        plan=load_plan(Path("docs", "studies", f"{name}.toml")),
+        shards={"train": "shards/train-*.tar"},
+        test_shards="shards/val-*.tar",
+        out=Path(name),
+        options=("--set", "precision=bfloat16"),
+    )
+    results = run_study(request, run_nothing)
+    whole = {(path.parent.parent.name, path.parent.name) for path in kept.glob("*/*/seen.json")}
+    assert whole
+    runs = {(network.name, f"seed-{seed}") for network, seed in request.plan.runs()}
+    assert whole <= runs
+    assert len(said) == 4 * (len(runs) - len(whole))
+    for network, seed in whole:
+        run = kept / network / seed
+        kept_error = json.loads((run / "views-10.json").read_text())["result"]["top1_error"]
+        assert results["networks"][network][seed.removeprefix("seed-")]["top1"] == kept_error
+        epochs = [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in epochs] == list(range(1, 11))
