@@ -3,17 +3,16 @@
 The server runs in a process of its own, whose CPU time does not count; a process and 32 threads for each of the workers.
 """
 
-import argparse
 import functools
 import http.server
 import json
 import multiprocessing
 import os
 import shutil
-from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 from img2dataset import download
+from prepcommon import arguments
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -30,11 +29,7 @@ def serve(folder: str, pipe: object) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
+    options = arguments()
     names = sorted(path.name for path in options.folder.iterdir())
     near, far = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(str(options.folder), far), daemon=True)

@@ -1,20 +1,14 @@
 """Our shards of the photos: one worker in this process, more by the engine's own processes."""
 
-import argparse
 import time
-from pathlib import Path
 
-from prepcommon import cpu_seconds, told
+from prepcommon import arguments, cpu_seconds, told
 
 from benchmarks.prep import build_all, build_with_workers
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
+    options = arguments()
     paths = sorted(options.folder.iterdir())
     started, cpu_started = time.perf_counter(), cpu_seconds()
     if options.workers == 1:

@@ -17,11 +17,7 @@ def run(work: Callable[[Job], object], chunked: bool = False) -> None:
     `work` makes the photos of (number, paths, out folder) to pictures of 256x256 pixels in out; it is called for a few at
     a time by a pool, or, `chunked`, once a process.
     """
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
+    options = arguments()
     paths = sorted(options.folder.iterdir())
     started, cpu_started = time.perf_counter(), cpu_seconds()
     if options.workers == 1:
@@ -36,6 +32,15 @@ def run(work: Callable[[Job], object], chunked: bool = False) -> None:
             pool.close()
             pool.join()
     told(started, cpu_started, len(paths))
+
+
+def arguments() -> argparse.Namespace:
+    """The folder of photos, the one for pictures, and the number of workers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
+    return parser.parse_args()
 
 
 def told(started: float, cpu_started: float, images: int) -> None:

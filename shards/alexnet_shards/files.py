@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -262,3 +263,9 @@ def _make_directories(path: Path, mode: int) -> None:
         path.mkdir(mode, exist_ok=True)
     except FileExistsError:
         pass
+
+
+def file_sha256(path: Path) -> str:
+    """64 hex digits of a file's content; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_shards.errors import FormatError
-from alexnet_shards.files import atomic_file
+from alexnet_shards.files import atomic_file, file_sha256
 from alexnet_shards.parsing import Where, map_npy
 
 VERSION = "alexnet-index-1"
@@ -52,8 +52,7 @@ def check_index(path: Path, sha256: str, manifest_file: Path) -> None:
     if not sha256:
         return
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror}); check the file") from error
     if found != sha256:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from alexnet_shards import AlexnetError, FormatError
-from alexnet_train.featurefile import FeatureFile, content_sha256, folder_of, spans
+from alexnet_shards.files import file_sha256
+from alexnet_train.featurefile import FeatureFile, folder_of, spans
 
 
 @pytest.fixture
@@ -68,5 +69,5 @@ def test_folders_and_sums(tmp_path: Path) -> None:
     with pytest.raises(AlexnetError, match="--features DIR"):
         folder_of(SimpleNamespace(paths=("s3://bucket/train-000.tar",)), None)  # type: ignore[arg-type]
     (tmp_path / "f").write_bytes(b"abc")
-    assert content_sha256(tmp_path / "f").startswith("ba7816bf8f01cfea")
+    assert file_sha256(tmp_path / "f").startswith("ba7816bf8f01cfea")
     assert [part.tolist() for part in spans([1, 2, 3], 2)] == [[1, 2], [3]]

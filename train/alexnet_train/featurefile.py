@@ -16,18 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_shards import AlexnetError, FormatError, ShardSet
-from alexnet_shards.files import atomic_file, write_at
+from alexnet_shards.files import atomic_file, file_sha256, write_at
 from alexnet_shards.parsing import Where, descr_of, load_npz, read_npy_header
 
 FLOAT16 = np.dtype("<f2")
 LAYER = "last hidden layer, centre view"
 REMEDY = "remove it, it is made again"
-
-
-def content_sha256(path: Path) -> str:
-    """64 hex digits of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +43,7 @@ class FeatureFile:
             split=shards.manifest.split,
             rows=shards.num_samples,
             columns=columns,
-            checkpoint_sha256=content_sha256(checkpoint),
+            checkpoint_sha256=file_sha256(checkpoint),
             index_sha256=hashlib.sha256(np.ascontiguousarray(shards.rows).tobytes()).hexdigest(),
         )
 

@@ -12,7 +12,7 @@ import torch
 
 from alexnet_shards import __version__
 from alexnet_shards.errors import FileError, FormatError
-from alexnet_shards.files import worded, write_atomic
+from alexnet_shards.files import file_sha256, worded, write_atomic
 from alexnet_shards.parsing import Where, as_json_values, load_json
 from alexnet_shards.shardset import ShardSet
 from alexnet_train.classlist import list_sha256
@@ -76,7 +76,7 @@ class KeptEvaluation:
         """All that the result depends on, the checkpoints by the checksums of their bytes."""
         shards = self._shards
         content = {
-            "checkpoints_sha256": [_sha256_of(path) for path in self._checkpoints],
+            "checkpoints_sha256": [file_sha256(path) for path in self._checkpoints],
             "split": shards.manifest.split,
             "samples": shards.num_samples,
             "shards_fingerprint": shards.fingerprint,
@@ -115,8 +115,3 @@ def _file_of(path: Path) -> tuple[int, int, int, int] | None:
     except OSError:
         return None
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

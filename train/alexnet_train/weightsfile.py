@@ -1,6 +1,5 @@
 """Files of published weights as strangers offer them: what they are, whether they are whole, and the state dict in them."""
 
-import hashlib
 import pickle
 import re
 import zipfile
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet_shards.errors import FormatError
+from alexnet_shards.files import file_sha256
 
 HEAD_BYTES = 4096
 MAX_LEVELS = 3  # of dicts in dicts that are looked through for the weights
@@ -93,8 +93,7 @@ def _check_named_hash(path: Path) -> None:
     named = NAMED_HASH.search(path.name)
     if named is None:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if not found.startswith(named[1]):
         raise FormatError(
             f"{path}: its sha256 begins with {found[: len(named[1])]}, its name says {named[1]}: damaged or another file; "
