@@ -12,10 +12,13 @@ import torch
 from torch import nn
 
 from alexnet_command.entry import finish
+from alexnet_train.chain import Step
 from alexnet_train.commands import commands
 from alexnet_train.distributed import World
 from alexnet_train.recipe import load_recipe
 from alexnet_train.runconfig import RunConfig
+from alexnet_train.studyplan import load_plan
+from alexnet_train.studyruns import StudyRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +87,48 @@ def torchvision_network(num_classes: int) -> nn.Module:
 def torchvisions_alexnet() -> Callable[[int], nn.Module]:
     """torchvision.models.alexnet of so many classes, for evaluation."""
     return torchvision_network
+
+
+STUDY_PLAN = """
+title = "Two networks"
+views = 1
+seeds = [3]
+settings = ["epochs=1", "width=0.0625", "batch_size=8", "dropout=0.0"]
+[[networks]]
+name = "first"
+recipe = "small"
+shards = "wide"
+[[networks]]
+name = "second"
+recipe = "small"
+init = "first"
+[[ensembles]]
+name = "both"
+members = ["first", "second"]
+published = "38.1 / 16.4"
+"""
+
+
+@pytest.fixture
+def study_request(tmp_path: Path) -> Callable[..., StudyRequest]:
+    """The request of a small study whose shards are only named; its text is changed by pairs (old, new)."""
+
+    def request(*changes: tuple[str, str]) -> StudyRequest:
+        text = STUDY_PLAN
+        for old, new in changes:
+            text = text.replace(old, new)
+        (tmp_path / "plan.toml").write_text(text)
+        plan = load_plan(tmp_path / "plan.toml")
+        return StudyRequest(plan=plan, shards={"train": "a", "wide": "b"}, test_shards="c", out=tmp_path / "out")
+
+    return request
+
+
+@pytest.fixture
+def printed() -> Callable[[tuple[str, ...]], Step]:
+    """A command of a study that is not run: what it would have printed."""
+
+    def step(words: tuple[str, ...]) -> Step:
+        return Step(words=words, result={"checkpoint": words[-1], "top1_error": 0.5, "top5_error": 0.1}, seconds=0.0)
+
+    return step

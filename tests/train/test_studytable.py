@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test, ttest_1samp, ttest_rel
 
 from alexnet_train.studytable import RunErrors, mean_and_spread, paired_difference, study_lines
 
@@ -45,16 +45,66 @@ def test_one_run_has_no_spread() -> None:
     assert mean_and_spread([0.1, 0.3]) == pytest.approx((0.2, math.sqrt(0.02)))
 
 
-def test_the_table() -> None:
-    def run(top1: float) -> RunErrors:
-        return RunErrors(top1=top1, top5=None, centre=top1 + 0.02, seen=0.1)
+@pytest.mark.parametrize("seeds", [2, 3, 5, 16])
+def test_the_interval_is_scipys(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    ours, reference = rng.normal(0.20, 0.02, seeds), rng.normal(0.18, 0.02, seeds)
+    found = paired_difference(dict(enumerate(ours)), dict(enumerate(reference)))
+    low, high = ttest_rel(ours, reference).confidence_interval(0.95)
+    assert (found.mean - found.margin, found.mean + found.margin) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_the_interval_of_many_seeds_is_wider_not_narrower() -> None:
+    """The table of Student's values ends with 16 seeds; one for all beyond is on the safe side."""
+    rng = np.random.default_rng(7)
+    for seeds in (17, 40, 400):
+        values = rng.normal(0.0, 1.0, seeds)
+        low, high = ttest_1samp(values, 0.0).confidence_interval(0.95)
+        margin = paired_difference(dict(enumerate(values)), dict.fromkeys(range(seeds), 0.0)).margin
+        assert 1.0 <= 2 * margin / (high - low) < 1.09
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert paired_difference({0: 0.5}, {0: 0.25}).margin == math.inf
+
+
+def test_the_tables() -> None:
+    def run(top1: float, seen: float | None = 0.1) -> RunErrors:
+        return RunErrors(top1=top1, top5=None, centre=top1 + 0.02, seen=seen)
 
     errors = {"small": {0: run(0.2), 1: run(0.22)}, "other": {0: run(0.25), 1: run(0.25)}, "none": {}}
-    lines = study_lines("Parts", errors, {"small": "37.5"}, 100)
-    assert [line.split() for line in lines] == [
+    lines = study_lines("Parts", errors, {"small": "37.5"}, 120)
+    assert [line.split() for line in lines if "networks" not in line] == [
         ["Parts"],
-        ["network", "seeds", "top-1", "%", "gap", "%", "difference", "chance", "published"],
-        ["small", "2", "21.0", "±", "1.4", "13.0", "±", "1.4", "37.5"],
-        ["other", "2", "25.0", "±", "0.0", "17.0", "±", "0.0", "+4.0", "0.50"],
+        ["network", "seeds", "top-1", "%", "published", "difference", "95", "%", "chance"],
+        ["small", "2", "21.0", "±", "1.4", "37.5"],
+        ["other", "2", "25.0", "±", "0.0", "+4.0", "-8.7", "to", "+16.7", "0.50"],
+        [],
+        ["network", "seeds", "gap", "%", "not", "seen", "%", "seen", "%", "difference", "95", "%", "chance"],
+        ["small", "2", "13.0", "±", "1.4", "23.0", "±", "1.4", "10.0", "±", "0.0"],
+        [
+            "other",
+            "2",
+            "17.0",
+            "±",
+            "0.0",
+            "27.0",
+            "±",
+            "0.0",
+            "10.0",
+            "±",
+            "0.0",
+            "+4.0",
+            "-8.7",
+            "to",
+            "+16.7",
+            "0.50",
+        ],
     ]
     assert study_lines("Parts", {"none": {}}, {}) == ["Parts: no network is trained yet"]
+    averaged = {"5 CNNs": {0: run(0.2, None)}}
+    assert [line.split() for line in study_lines("Averaged", averaged, {}, 120)] == [
+        ["Averaged"],
+        ["network", "seeds", "top-1", "%"],
+        ["5", "CNNs", "1", "20.0"],
+    ]

@@ -53,6 +53,10 @@ class StudyPlan:
         seeds = sorted({seed for network in self.networks for seed in network.seeds})
         return [(network, seed) for seed in seeds for network in self.networks if seed in network.seeds]
 
+    def network(self, name: str) -> Network:
+        """The network of that name, which the plan has."""
+        return next(network for network in self.networks if network.name == name)
+
     def shard_names(self) -> set[str]:
         """The sets of training shards that the study needs, by name."""
         return {network.shards for network in self.networks}
