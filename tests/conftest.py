@@ -433,6 +433,7 @@ class FaultProxy:
                 code = b"AccessDenied" if fault.kind == "403" else b"SlowDown"
                 body = b"<Error><Code>%s</Code><Message>No.</Message></Error>" % code
                 client.sendall(f"HTTP/1.1 {fault.kind} No\r\nContent-Length: {len(body)}\r\n".encode())
+                body = b"" if text.startswith("HEAD ") else body
                 client.sendall(b"Content-Type: application/xml\r\nConnection: close\r\n\r\n" + body)
                 return
             with socket.create_connection(("127.0.0.1", self._target)) as server:

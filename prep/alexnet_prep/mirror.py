@@ -1,11 +1,12 @@
 """A source at an address: its small files brought here whole, each of its archives as a file that says where it is."""
 
+import json
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from alexnet_prep.classes import KAGGLE_CLASSES
 from alexnet_prep.errors import SourceError
@@ -22,17 +23,19 @@ from alexnet_remote import (
 )
 from alexnet_shards.address import WEB, Address
 from alexnet_shards.editions import ADDRESS_SUFFIX, EDITIONS, FORMS, Edition, plain_name
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import own_directory, write_atomic
 from alexnet_shards.manifest import BUILD_DIRECTORY
+from alexnet_shards.parsing import Where, load_json
 from alexnet_shards.shown import printable, public_address
 from alexnet_shards.splits import SPELLINGS
 
 T = TypeVar("T")
-SOURCE_FOLDER = "source"
+SOURCE_FOLDER, VERSIONS_NAME = "source", ".versions.json"
 SMALL_BYTES = 256 << 20  # of a devkit, a ground truth, a class list
 PATCH_BYTES = 4 << 30
 AT_ONCE = 16
+DENIED = "; or not for you: this store answers the same for what a user may not read, so check the keys too"
 STORED_FORMS = tuple(form for form in FORMS if form != ADDRESS_SUFFIX)
 SUFFIXES = (".parquet", ".tar")
 SMALL_NAMES = (
@@ -72,13 +75,18 @@ def mirrored(source: Path | str, out: Path, edition: str, split: str) -> Path:
     try:
         there = _found(source.splitlines(), edition, split)
         folder = own_directory(own_directory(out / BUILD_DIRECTORY) / SOURCE_FOLDER)
-        brought = {_bring(folder, file) for file in there}
+        versions = _read_versions(folder / VERSIONS_NAME)
+        brought = {_bring(folder, file, versions.get(file.wanted.path)): file for file in there}
+        # What is brought but not yet noted is brought once more, never taken for another version.
+        noted = {file.wanted.path: file.version for file in there if file.wanted.max_bytes}
+        if noted != versions:
+            write_atomic(folder / VERSIONS_NAME, json.dumps(noted, indent=1).encode())
     except SourceError:
         raise
     except AlexnetError as error:
         raise SourceError(str(error)) from error
     for path in folder.rglob("*"):
-        if path.is_file() and path not in brought:
+        if path.is_file() and path not in brought and path.name != VERSIONS_NAME:
             path.unlink()
     return folder
 
@@ -95,14 +103,16 @@ def _found(patterns: Sequence[str], edition: str, split: str) -> list[_There]:
     text = patterns[0]
     place = Address.parse(text.rstrip("/") + "/" if "?" not in text else text)
     official = [file for name, each in EDITIONS.items() if edition in ("auto", name) for file in _files(each, split)]
-    there = [
-        found for found in _looked([replace(file, place=place) for file in official], _look_for) if found is not None
-    ]
+    looked = _looked([replace(file, place=place) for file in official], _look_for)
+    there = [found for found in looked if isinstance(found, _There)]
     if any(not file.wanted.max_bytes for file in there):
         return there
     listed = [] if edition in EDITIONS else _listed(place)
     if not any(not file.max_bytes for file in listed):
-        raise SourceError(f"{public_address(place.folder)}: {_nothing(place, edition, official)}")
+        hidden = any(isinstance(found, RemoteFileMissingError) and found.hidden for found in looked)
+        raise SourceError(
+            f"{public_address(place.folder)}: {_nothing(place, edition, official)}{DENIED if hidden else ''}"
+        )
     return _looked(listed, _look)
 
 
@@ -198,18 +208,31 @@ def _look(file: _Wanted) -> _There:
     return _There(file, head.size, head.version)
 
 
-def _look_for(file: _Wanted) -> _There | None:
-    """The first form in which an official file is there."""
+def _look_for(file: _Wanted) -> _There | RemoteFileMissingError:
+    """The first form in which an official file is there, else what the store says of the last."""
+    missing = RemoteFileMissingError(file.path)
     for form in STORED_FORMS if file.path.endswith(".tar") else ("",):
         try:
             return _look(replace(file, place=replace(file.place, name=file.path + form)))
-        except RemoteFileMissingError:
-            continue
-    return None
+        except RemoteFileMissingError as error:
+            missing = error
+    return missing
 
 
-def _bring(folder: Path, file: _There) -> Path:
-    """Have a file of the source in `folder`; returns its path there."""
+def _read_versions(path: Path) -> dict[str, Any]:
+    """The versions of the small files that were brought, by path; {} where they are not known."""
+    try:
+        content = load_json(Where(path=path, what="versions", remedy="the files are brought again"))
+    except (FileNotFoundError, FormatError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _bring(folder: Path, file: _There, version: object) -> Path:
+    """Have a file of the source in `folder`, brought again but where it is known to be there in this `version`.
+
+    A corrected class list has as many bytes as before. Returns its path there.
+    """
     wanted = file.wanted
     for name in Path(wanted.path).parts[:-1]:
         folder = own_directory(folder / name)
@@ -221,6 +244,7 @@ def _bring(folder: Path, file: _There) -> Path:
             write_atomic(path, content.encode(), private=True)
         return path
     path = folder / wanted.place.name
-    if file.size is None or not path.is_file() or path.stat().st_size != file.size:
+    is_here = path.is_file() and path.stat().st_size == file.size
+    if not is_here or not file.version.strip() or file.version != version:
         fetch_file(url, path, wanted.max_bytes)
     return path

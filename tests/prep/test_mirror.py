@@ -4,6 +4,7 @@ not there."""
 import gzip
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +52,36 @@ def test_what_is_at_an_address(address: str, tmp_path: Path, small_source: Any) 
     assert mirrored(small_source.directory, tmp_path / "out", "auto", "all") == small_source.directory
 
 
+def test_a_file_of_the_same_size_and_another_version_is_brought_again(
+    address: str, tmp_path: Path, small_source: Any
+) -> None:
+    """Labels of the test images were corrected on the server: as many bytes, other classes."""
+    truth = small_source.directory / "ILSVRC2010_test_ground_truth.txt"
+    folder = mirrored(address, tmp_path / "out", "auto", "all")
+    corrected = truth.read_bytes()[::-1]
+    assert corrected != (folder / truth.name).read_bytes() == truth.read_bytes()
+    time = truth.stat().st_mtime
+    truth.write_bytes(corrected)
+    os.utime(truth, (time + 5, time + 5))
+    assert mirrored(address, tmp_path / "out", "auto", "all") == folder
+    assert (folder / truth.name).read_bytes() == corrected
+
+
+@pytest.mark.parametrize("noted", [None, b"", b"[]", b'{"ILSVRC2010_test_ground_truth.txt": 3}'])
+def test_versions_that_are_not_known_are_of_no_version(
+    noted: bytes | None, address: str, tmp_path: Path, small_source: Any
+) -> None:
+    """A run of before this was noted, or one that was killed before it was."""
+    folder = mirrored(address, tmp_path / "out", "auto", "all")
+    brought = folder / "ILSVRC2010_test_ground_truth.txt"
+    brought.write_bytes(brought.read_bytes()[::-1])
+    versions = folder / ".versions.json"
+    versions.unlink() if noted is None else versions.write_bytes(noted)
+    mirrored(address, tmp_path / "out", "auto", "all")
+    assert brought.read_bytes() == (small_source.directory / brought.name).read_bytes()
+    assert json.loads(versions.read_bytes())[brought.name]
+
+
 def test_nothing_there_is_one_line(address: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no ImageNet source there; expected ILSVRC2012_img_train.tar"):
         mirrored(f"{address}/", tmp_path / "out", "2012", "all")
@@ -89,6 +120,7 @@ def test_from_a_server_without_ranges(
     assert made(f"http://127.0.0.1:{proxy.port}", "there") == here  # nothing is made twice
     assert proxy.count("GET /ILSVRC2010_images_train.tar") <= 2 * before  # looked at, not read
     assert {path.name for path in (tmp_path / "there" / ".build" / "source").iterdir()} == {
+        ".versions.json",
         "ILSVRC2010_images_train.tar.url",
         "ILSVRC2010_images_val.tar.url",
         "ILSVRC2010_images_test.tar.url",
@@ -198,6 +230,16 @@ def test_compressed_tars(same_sources: Any, tmp_path: Path, made: Callable[..., 
     assert {name: content for name, content in digests(tmp_path / "train").items() if name[0] != "_"} == {
         name: content for name, content in digests(tmp_path / "here").items() if name[0] != "_"
     }
+
+
+def test_a_bucket_that_hides_what_it_denies(s3: Any, tmp_path: Path) -> None:
+    """It answers the same for what is missing as for what this user may not read: the line names both."""
+    with pytest.raises(SourceError, match=r"no ImageNet source there; [^;]*$"):
+        mirrored(f"{s3.url}/photos", tmp_path / "out", "auto", "all")
+    s3.proxy.fail("* *", "403")
+    with pytest.raises(SourceError, match=r"no ImageNet source there; .*; or not for you: .*check the keys") as raised:
+        mirrored(f"{s3.url}/photos", tmp_path / "out", "auto", "all")
+    assert "\n" not in str(raised.value)
 
 
 def test_what_is_not_there(tmp_path: Path, plain_server: Callable[..., Any]) -> None:
