@@ -119,7 +119,8 @@ def study_request(tmp_path: Path) -> Callable[..., StudyRequest]:
             text = text.replace(old, new)
         (tmp_path / "plan.toml").write_text(text)
         plan = load_plan(tmp_path / "plan.toml")
-        return StudyRequest(plan=plan, shards={"train": "a", "wide": "b"}, test_shards="c", out=tmp_path / "out")
+        shards = {"train": "a", "wide": "b"}
+        return StudyRequest(plan=plan, shards=shards, test_shards="c", out=tmp_path / "out", content_of=str.upper)
 
     return request
 

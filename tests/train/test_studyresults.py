@@ -54,3 +54,14 @@ def test_results_that_are_none_are_one_line(study_request: Request, printed: Pri
         path.write_text(json.dumps(kept | {"result": result}))
         with pytest.raises(AlexnetError, match="damaged results"):
             kept_results(request.plan, request.out)
+
+
+def test_networks_tested_on_different_images_are_not_set_side_by_side(study_request: Request, printed: Printed) -> None:
+    request = study_request()
+    run_study(request, printed)
+    path = request.out / "second" / "seed-3" / "views-1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"content": "of before"}))
+    with pytest.raises(AlexnetError, match=r"second/seed-3: tested on other images than .*first/seed-3"):
+        kept_results(request.plan, request.out)
+    run_study(request, printed)
+    assert kept_results(request.plan, request.out).networks.keys() == {"first", "second"}

@@ -15,7 +15,7 @@ from alexnet_shards.locks import owned
 from alexnet_train.chain import Step
 from alexnet_train.studyplan import load_plan
 from alexnet_train.studyresults import Results
-from alexnet_train.studyruns import StudyRequest, run_study
+from alexnet_train.studyruns import StudyRequest, fingerprint_of, run_study
 
 
 def test_two_networks_and_their_average(
@@ -37,7 +37,7 @@ def test_two_networks_and_their_average(
     for directory in (near, wide):
         directory.mkdir()
     shards = {"train": make_run(near), "wide": make_run(wide, (11, 6))}
-    request = replace(study_request(), shards=shards, test_shards=str(near / "val-*.tar"))
+    request = replace(study_request(), shards=shards, test_shards=str(near / "val-*.tar"), content_of=fingerprint_of)
     results = run_study(request, run_here)
     assert [words[0] for words in said] == ["alexnet-train", "alexnet-eval", "alexnet-eval"] * 2 + ["alexnet-eval"]
     first = Path(said[3][said[3].index("--init") + 1])
@@ -57,6 +57,26 @@ def test_two_networks_and_their_average(
 def test_a_set_that_is_not_given_is_named(study_request: Callable[..., StudyRequest]) -> None:
     with pytest.raises(AlexnetError, match="--shards: none named wide"):
         replace(study_request(), shards={"train": "a"})
+
+
+def test_what_is_of_other_shards_is_made_again(
+    study_request: Callable[..., StudyRequest], printed: Callable[[tuple[str, ...]], Step]
+) -> None:
+    """The shards that are called the same may be others by now: whoever reads them runs again, the rest does not."""
+    request = study_request()
+    said: list[tuple[str, ...]] = []
+
+    def run(words: tuple[str, ...]) -> Step:
+        said.append(words)
+        return printed(words)
+
+    run_study(request, run)
+    assert len(said) == 7
+    run_study(replace(request, content_of={"a": "A", "b": "B", "c": "other"}.__getitem__), run)
+    assert [words[words.index("--shards") + 1] for words in said[7:]] == ["c", "c", "c"]
+    run_study(replace(request, content_of={"a": "A", "b": "other", "c": "other"}.__getitem__), run)
+    assert [words[0] for words in said[10:]] == ["alexnet-train", "alexnet-eval"]
+    assert all(words[words.index("--shards") + 1] == "b" for words in said[10:])
 
 
 def test_two_processes_share_a_study(
@@ -115,6 +135,11 @@ def test_what_another_process_had_is_done_once_that_is_gone(
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "studies" / "kept"
+# The ten classes as `alexnet-prep shards` packs them.
+CONTENTS = {
+    "shards/train-*.tar": "2f4effdac2c9d5b514ba63ee6a788c139f99b1f3fe65a6c9f4ceff4a4cb636af",
+    "shards/val-*.tar": "77dc2b50a95112b95b56a8abeeaad3697d19a0e598ee5a365502c7c92fb882ac",
+}
 
 
 @pytest.mark.parametrize("name", ["parts", "defects"])
@@ -137,6 +162,7 @@ def test_kept_runs_are_gone_on_from(
         test_shards="shards/val-*.tar",
         out=Path("ten"),
         options=("--set", "precision=bfloat16"),
+        content_of=CONTENTS.__getitem__,
     )
     results = run_study(request, run_nothing)
     whole = [

@@ -1,7 +1,7 @@
 """What is whole of a study: the results that its runs keep in their directories, read; nothing is trained or tested."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def views_name(views: int) -> str:
 def kept_results(plan: StudyPlan, out: Path) -> Results:
     """What is whole of `plan` in `out`, of a study that may be under way; runs with other settings than the plan's are not.
 
-    Raises AlexnetError where a result is none.
+    Raises AlexnetError where a result is none, or not all were tested on the same images.
     """
     networks: dict[str, dict[int, RunErrors]] = {}
     for network, seed in plan.runs():
@@ -80,6 +80,7 @@ def kept_results(plan: StudyPlan, out: Path) -> Results:
         errors = _errors(ensemble_directory(out, ensemble), plan.views)
         if errors is not None:
             ensembles[ensemble.name] = errors
+    _check_same_images([run_directory(out, network, seed) for network, seed in plan.runs()], plan.views)
     return Results(networks=networks, ensembles=ensembles)
 
 
@@ -96,6 +97,19 @@ def keep(path: Path, content: Any) -> None:
     """Write a result."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(content, indent=1).encode())
+
+
+def _check_same_images(directories: Sequence[Path], views: int) -> None:
+    """Whether the runs were tested on the same shards, those that keep what theirs were."""
+    contents = {directory: read_kept(directory / views_name(views)).get("content") for directory in directories}
+    known = {directory: content for directory, content in contents.items() if content}
+    for directory, content in known.items():
+        first = next(iter(known))
+        if content != known[first]:
+            raise AlexnetError(
+                f"{directory}: tested on other images than {first}; run the study on one set of shards, and what is of "
+                "others is tested again"
+            )
 
 
 def _of_the_plan(trained: Mapping[str, Any], network: Network, seed: int) -> bool:

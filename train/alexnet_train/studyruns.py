@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_command.printing import say
+from alexnet_remote import open_shards
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.locks import LockHeldError, owned
 from alexnet_train.chain import Step, run_step
@@ -27,15 +28,24 @@ LOCK_NAME = "study.lock"
 RunCommand = Callable[[tuple[str, ...]], Step]
 
 
+def fingerprint_of(shards: str) -> str:
+    """What changes with the content of shards. Raises AlexnetError where they are none."""
+    return open_shards([shards]).fingerprint
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest:
-    """A plan, the training shards by name, the shards to test on, and where runs go: `out`/NETWORK/seed-N."""
+    """A plan, the training shards by name, the shards to test on, and where runs go: `out`/NETWORK/seed-N.
+
+    `content_of` says what changes with the content of shards.
+    """
 
     plan: StudyPlan
     shards: Mapping[str, str]
     test_shards: str
     out: Path
     options: tuple[str, ...] = ()
+    content_of: Callable[[str], str] = fingerprint_of
 
     def __post_init__(self) -> None:
         missing = sorted(self.plan.shard_names() - self.shards.keys())
@@ -43,6 +53,24 @@ class StudyRequest:
             raise AlexnetError(
                 f"--shards: none named {missing[0]}; give them as --shards {missing[0]}='DIR/train-*.tar'"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Commands:
+    """Commands that are run once: `contents` are the fingerprints of the shards that they read, by pattern."""
+
+    run: RunCommand
+    contents: Mapping[str, str]
+
+    def once(self, path: Path, words: tuple[str, ...], shards: str) -> Any:
+        """The result of a command, kept at `path` for as long as its words and the content of its shards are the same."""
+        key = {"words": list(words), "content": self.contents[shards]}
+        kept = read_kept(path)
+        if {name: kept.get(name) for name in key} == key and "result" in kept:
+            return kept["result"]
+        result = self.run(words).result
+        keep(path, {**key, "result": result})
+        return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +88,9 @@ def run_study(request: StudyRequest, run: RunCommand = run_step) -> Results:
     Several processes, also of several machines that share `out`, may do so at once: each takes what none has taken, and
     goes over the plan again for as long as it finds something to do. `run` runs one of our commands.
     """
-    jobs = list(_jobs(request, run))
+    patterns = {request.test_shards, *(request.shards[name] for name in request.plan.shard_names())}
+    commands = _Commands(run=run, contents={pattern: request.content_of(pattern) for pattern in sorted(patterns)})
+    jobs = list(_jobs(request, commands))
     done: set[Path] = set()
     while len(done) < len(jobs):
         before = len(done)
@@ -74,13 +104,13 @@ def run_study(request: StudyRequest, run: RunCommand = run_step) -> Results:
     return kept_results(request.plan, request.out)
 
 
-def _jobs(request: StudyRequest, run: RunCommand) -> Iterator[_Job]:
+def _jobs(request: StudyRequest, commands: _Commands) -> Iterator[_Job]:
     for network, seed in request.plan.runs():
         start = run_directory(request.out, request.plan.network(network.init), seed) if network.init else None
         yield _Job(
             directory=run_directory(request.out, network, seed),
             needs=(start,) if start else (),
-            do=partial(_train_and_test, request, network, seed, run, start),
+            do=partial(_train_and_test, request, network, seed, commands, start),
         )
     for ensemble in request.plan.ensembles:
         members = tuple(_member_directories(request, ensemble))
@@ -88,7 +118,7 @@ def _jobs(request: StudyRequest, run: RunCommand) -> Iterator[_Job]:
         yield _Job(
             directory=directory,
             needs=members,
-            do=partial(_test_average, request, directory, members, run),
+            do=partial(_test_average, request, directory, members, commands),
         )
 
 
@@ -110,7 +140,9 @@ def _done_here(job: _Job) -> bool:
     return True
 
 
-def _train_and_test(request: StudyRequest, network: Network, seed: int, run: RunCommand, start: Path | None) -> None:
+def _train_and_test(
+    request: StudyRequest, network: Network, seed: int, commands: _Commands, start: Path | None
+) -> None:
     """Train a network, from the weights of the run `start` where one is named, and test it."""
     directory, shards = run_directory(request.out, network, seed), request.shards[network.shards]
     words = ["alexnet-train", "--shards", shards, "--recipe", network.recipe]
@@ -118,15 +150,16 @@ def _train_and_test(request: StudyRequest, network: Network, seed: int, run: Run
         words += ["--set", setting]
     if start:
         words += ["--init", _checkpoint_of(start)]
-    trained = _once(directory / TRAINED_NAME, (*words, *request.options, "--out", str(directory)), run)
+    words = [*words, *request.options, "--out", str(directory)]
+    trained = commands.once(directory / TRAINED_NAME, tuple(words), shards)
     checkpoint = str(trained["checkpoint"])
-    _test(request, directory, (checkpoint,), run)
+    _test(request, directory, (checkpoint,), commands)
     seen = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", shards, "--views", "1")
-    _once(directory / SEEN_NAME, seen, run)
+    commands.once(directory / SEEN_NAME, seen, shards)
 
 
-def _test_average(request: StudyRequest, directory: Path, members: tuple[Path, ...], run: RunCommand) -> None:
-    _test(request, directory, tuple(map(_checkpoint_of, members)), run)
+def _test_average(request: StudyRequest, directory: Path, members: tuple[Path, ...], commands: _Commands) -> None:
+    _test(request, directory, tuple(map(_checkpoint_of, members)), commands)
 
 
 def _checkpoint_of(directory: Path) -> str:
@@ -134,19 +167,9 @@ def _checkpoint_of(directory: Path) -> str:
     return str(read_kept(directory / TRAINED_NAME)["result"]["checkpoint"])
 
 
-def _test(request: StudyRequest, directory: Path, checkpoints: tuple[str, ...], run: RunCommand) -> None:
+def _test(request: StudyRequest, directory: Path, checkpoints: tuple[str, ...], commands: _Commands) -> None:
     """Errors on the test shards: over the plan's views, and with the centre view."""
     named = [word for checkpoint in checkpoints for word in ("--checkpoint", checkpoint)]
     words = ("alexnet-eval", *named, "--shards", request.test_shards, "--views")
     for views in sorted({request.plan.views, 1}, reverse=True):
-        _once(directory / views_name(views), (*words, str(views)), run)
-
-
-def _once(path: Path, words: tuple[str, ...], run: RunCommand) -> Any:
-    """The result of a command, kept at `path` for as long as its words are the same."""
-    kept = read_kept(path)
-    if kept.get("words") == list(words):
-        return kept["result"]
-    result = run(words).result
-    keep(path, {"words": list(words), "result": result})
-    return result
+        commands.once(directory / views_name(views), (*words, str(views)), request.test_shards)
