@@ -15,9 +15,10 @@ ONE = '[[networks]]\nname = "a"\nrecipe = "small"\n'
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_projects_studies_have_recipes_that_load_and_differ(path: Path) -> None:
     plan = load_plan(path)
-    recipes = [load_recipe(network.recipe, network.settings) for network in plan.networks]
+    networks = [network for network in plan.networks if not network.trained]
+    recipes = [load_recipe(network.recipe, network.settings) for network in networks]
     parts = [(recipe.model, recipe.optim, recipe.input, recipe.train) for recipe in recipes]
-    starts = [(part, network.init, network.shards) for part, network in zip(parts, plan.networks, strict=True)]
+    starts = [(part, network.init, network.shards) for part, network in zip(parts, networks, strict=True)]
     assert all(start not in starts[:place] for place, start in enumerate(starts)), "two networks are trained alike"
 
 
@@ -47,7 +48,15 @@ def test_a_study_cut_short_is_paired(tmp_path: Path) -> None:
         ("networks = 3", "networks is no list of tables"),
         (ONE + ONE, "networks are ['a', 'a']"),
         ('[[networks]]\nname = "../a"\nrecipe = "small"', "'../a'"),
-        ('[[networks]]\nname = "a"', "recipe is None"),
+        ('[[networks]]\nname = "a"', "recipe is ''"),
+        ('[[networks]]\nname = "a"\nrecipe = 3', "recipe is 3"),
+        (f"{ONE}trained = 'b'\n", "no key of a training"),
+        (f"{ONE}[[networks]]\nname = 'b'\ntrained = 'a'\nrecipe = 'small'", "no key of a training"),
+        (f"{ONE}[[networks]]\nname = 'b'\ntrained = ''\n", "recipe is ''"),
+        ("[[networks]]\nname = 'b'\ntrained = 'a'\n", "trained is 'a'"),
+        (f"{ONE}[[networks]]\nname = 'b'\ntrained = 'a'\nseeds = [7]\n", "from its seeds too"),
+        (f"{ONE}[[networks]]\nname='b'\ntrained='a'\n[[networks]]\nname='c'\ntrained='b'", "trained is 'b'"),
+        (f"{ONE}[[networks]]\nname = 'b'\nrecipe = 'small'\ninit = 'a'\nseeds = [7]\n", "init is 'a'"),
         (f"seeds = [1, 1]\n{ONE}", "seeds is [1, 1]"),
         (f"seeds = [-1]\n{ONE}", "seeds is [-1]"),
         (f"seeds = [true]\n{ONE}", "seeds is [True]"),

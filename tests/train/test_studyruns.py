@@ -14,7 +14,7 @@ from alexnet_shards.errors import AlexnetError
 from alexnet_shards.locks import owned
 from alexnet_train.chain import Step
 from alexnet_train.studyplan import load_plan
-from alexnet_train.studyresults import Results
+from alexnet_train.studyresults import Results, kept_results
 from alexnet_train.studyruns import StudyRequest, fingerprint_of, run_study
 
 
@@ -57,6 +57,30 @@ def test_two_networks_and_their_average(
 def test_a_set_that_is_not_given_is_named(study_request: Callable[..., StudyRequest]) -> None:
     with pytest.raises(AlexnetError, match="--shards: none named wide"):
         replace(study_request(), shards={"train": "a"})
+
+
+def test_a_network_that_is_tested_in_another_way_is_not_trained_again(
+    study_request: Callable[..., StudyRequest], printed: Callable[[tuple[str, ...]], Step]
+) -> None:
+    again = '[[networks]]\nname = "logits"\ntrained = "first"\ntest = ["--average", "logits"]\n[[ensembles]]'
+    request = study_request(("[[ensembles]]", again))
+    said: list[tuple[str, ...]] = []
+
+    def run(words: tuple[str, ...]) -> Step:
+        said.append(words)
+        return printed(words)
+
+    results = run_study(request, run)
+    ours = [words for words in said if "--average" in words]
+    checkpoint = str(request.out / "first" / "seed-3")
+    assert ours == [
+        ("alexnet-eval", "--checkpoint", checkpoint, "--shards", "c", "--average", "logits", "--views", "1")
+    ]
+    assert len(said) == 7 + 1
+    assert results.networks["logits"][3] == results.networks["first"][3]
+    assert request.plan.trainings() == 2
+    (request.out / "first" / "seed-3" / "seen.json").unlink()
+    assert kept_results(request.plan, request.out).networks.keys() == {"second"}
 
 
 def test_what_is_of_other_shards_is_made_again(
@@ -169,11 +193,14 @@ def test_kept_runs_are_gone_on_from(
         (network, seed) for network, seed in request.plan.runs() if (KEPT / network.name / f"seed-{seed}").exists()
     ]
     assert whole
-    assert len(said) == 4 * (len(request.plan.runs()) - len(whole))
+    left = [network for network, seed in request.plan.runs() if (network, seed) not in whole]
+    assert len(said) == sum(2 if network.trained else 4 for network in left)
     for network, seed in whole:
         kept = KEPT / network.name / f"seed-{seed}"
         kept_error = json.loads((kept / "views-10.json").read_text())["result"]["top1_error"]
         assert results.networks[network.name][seed].top1 == kept_error
+        if network.trained:
+            continue
         epochs = [json.loads(line) for line in (kept / "epochs.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in epochs] == list(range(1, 11))
 

@@ -44,7 +44,7 @@ def study(plan_file: Path, shards: tuple[str, ...], test_shards: str | None, out
         sets = tuple(word for setting in options["settings"] for word in ("--set", setting))
         named = dict(_named_shards(shards))
         request = StudyRequest(plan=plan, shards=named, test_shards=test_shards, out=out, options=sets)
-        say(f"{plan_file}: {len(plan.runs())} networks to train, in {out}")
+        say(f"{plan_file}: {plan.trainings()} networks to train, in {out}")
         results = run_study(request)
     if options["as_json"]:
         show_json({"title": plan.title, **results.content()})

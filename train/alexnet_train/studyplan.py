@@ -1,6 +1,6 @@
 """What a study is: networks that differ in named ways, each trained from several seeds, and sets of them averaged."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,18 @@ class Network:
     """One way to train: a recipe, settings over it, and its seeds, one run each.
 
     `shards` names the set that it is trained on; `init` names the network of the study whose weights, of the same seed,
-    it starts from. `says` is what is different in words, `published` an error to compare with.
+    it starts from. One that names another as `trained` has no recipe: it is that one, tested with further words `test` of
+    alexnet-eval. `says` is what is different in words, `published` an error to compare with.
     """
 
     name: str
-    recipe: str
+    recipe: str = ""
     settings: tuple[str, ...] = ()
     seeds: tuple[int, ...]
     shards: str = TRAIN
     init: str = ""
+    trained: str = ""
+    test: tuple[str, ...] = ()
     says: str = ""
     published: str = ""
 
@@ -52,6 +55,10 @@ class StudyPlan:
         """Every (network, seed), all networks of a seed before those of the next: a study cut short is still paired."""
         seeds = sorted({seed for network in self.networks for seed in network.seeds})
         return [(network, seed) for seed in seeds for network in self.networks if seed in network.seeds]
+
+    def trainings(self) -> int:
+        """How many networks are trained."""
+        return sum(not network.trained for network, _ in self.runs())
 
     def network(self, name: str) -> Network:
         """The network of that name, which the plan has."""
@@ -90,8 +97,7 @@ def _plan(table: Mapping[str, Any], directory: Path) -> StudyPlan:
     if not networks or len(set(names)) < len(names):
         raise AlexnetError(f"networks are {names}; expected one or more, each with a name of its own")
     for place, network in enumerate(networks):
-        if network.init and network.init not in names[:place]:
-            raise AlexnetError(f"{network.name}: init is {network.init!r}; expected a network that stands before it")
+        _check_before(network, networks[:place])
     for ensemble in ensembles:
         unknown = [member for member in ensemble.members if member not in names]
         if unknown or not ensemble.members:
@@ -103,17 +109,33 @@ def _plan(table: Mapping[str, Any], directory: Path) -> StudyPlan:
     )
 
 
+def _check_before(network: Network, others: Sequence[Network]) -> None:
+    """Raise AlexnetError where a network needs another that is not trained before it."""
+    for key in ("init", "trained"):
+        name = getattr(network, key)
+        seeds = next((other.seeds for other in others if other.name == name and not other.trained), ())
+        if name and not set(network.seeds) <= set(seeds):
+            raise AlexnetError(
+                f"{network.name}: {key} is {name!r}; expected a network that is trained before it, from its seeds too"
+            )
+
+
 def _network(entry: Mapping[str, Any], seeds: tuple[int, ...], common: tuple[str, ...], directory: Path) -> Network:
-    name, recipe = entry.get("name"), entry.get("recipe")
+    name, recipe = entry.get("name"), entry.get("recipe", "")
     if not isinstance(name, str) or not name or set(name) & set("/\\\0") or name.startswith("."):
         raise AlexnetError(f"a network's name is {name!r}; expected that of a directory")
-    if not isinstance(recipe, str):
-        raise AlexnetError(f"{name}: recipe is {recipe!r}; expected a recipe's name or file")
+    if "trained" in entry and entry.keys() - {"name", "trained", "test", "seeds", "says", "published"}:
+        raise AlexnetError(f"{name}: is trained as {entry['trained']!r}; expected no key of a training, but test")
+    if not isinstance(recipe, str) or bool(recipe) == bool(entry.get("trained")):
+        raise AlexnetError(
+            f"{name}: recipe is {recipe!r}; expected a recipe's name or file, or trained = a network's name"
+        )
     return Network(
         **{
             **entry,
             "recipe": str(directory / recipe) if recipe.endswith(".toml") else recipe,
             "settings": (*common, *map(str, entry.get("settings", ()))),
+            "test": tuple(map(str, entry.get("test", ()))),
             "seeds": _seeds(entry["seeds"], f"{name}: seeds") if "seeds" in entry else seeds,
         }
     )

@@ -69,10 +69,11 @@ def kept_results(plan: StudyPlan, out: Path) -> Results:
     """
     networks: dict[str, dict[int, RunErrors]] = {}
     for network, seed in plan.runs():
-        directory = run_directory(out, network, seed)
-        seen = read_kept(directory / SEEN_NAME).get("result")
-        if seen and _of_the_plan(read_kept(directory / TRAINED_NAME), network, seed):
-            errors = _errors(directory, plan.views, seen)
+        one = plan.network(network.trained or network.name)
+        trained = run_directory(out, one, seed)
+        seen = read_kept(trained / SEEN_NAME).get("result")
+        if seen and _of_the_plan(read_kept(trained / TRAINED_NAME), one, seed):
+            errors = _errors(run_directory(out, network, seed), plan.views, seen)
             if errors is not None:
                 networks.setdefault(network.name, {})[seed] = errors
     ensembles = {}

@@ -106,20 +106,19 @@ def run_study(request: StudyRequest, run: RunCommand = run_step) -> Results:
 
 def _jobs(request: StudyRequest, commands: _Commands) -> Iterator[_Job]:
     for network, seed in request.plan.runs():
-        start = run_directory(request.out, request.plan.network(network.init), seed) if network.init else None
-        yield _Job(
-            directory=run_directory(request.out, network, seed),
-            needs=(start,) if start else (),
-            do=partial(_train_and_test, request, network, seed, commands, start),
+        directory = run_directory(request.out, network, seed)
+        before = network.init or network.trained
+        needs = (run_directory(request.out, request.plan.network(before), seed),) if before else ()
+        do = (
+            partial(_test, request, directory, needs, commands, network.test)
+            if network.trained
+            else partial(_train_and_test, request, network, seed, commands, *needs)
         )
+        yield _Job(directory=directory, needs=needs, do=do)
     for ensemble in request.plan.ensembles:
         members = tuple(_member_directories(request, ensemble))
         directory = ensemble_directory(request.out, ensemble)
-        yield _Job(
-            directory=directory,
-            needs=members,
-            do=partial(_test_average, request, directory, members, commands),
-        )
+        yield _Job(directory=directory, needs=members, do=partial(_test, request, directory, members, commands))
 
 
 def _member_directories(request: StudyRequest, ensemble: Ensemble) -> Iterator[Path]:
@@ -141,7 +140,7 @@ def _done_here(job: _Job) -> bool:
 
 
 def _train_and_test(
-    request: StudyRequest, network: Network, seed: int, commands: _Commands, start: Path | None
+    request: StudyRequest, network: Network, seed: int, commands: _Commands, start: Path | None = None
 ) -> None:
     """Train a network, from the weights of the run `start` where one is named, and test it."""
     directory, shards = run_directory(request.out, network, seed), request.shards[network.shards]
@@ -153,13 +152,9 @@ def _train_and_test(
     words = [*words, *request.options, "--out", str(directory)]
     trained = commands.once(directory / TRAINED_NAME, tuple(words), shards)
     checkpoint = str(trained["checkpoint"])
-    _test(request, directory, (checkpoint,), commands)
+    _test(request, directory, (directory,), commands)
     seen = ("alexnet-eval", "--checkpoint", checkpoint, "--shards", shards, "--views", "1")
     commands.once(directory / SEEN_NAME, seen, shards)
-
-
-def _test_average(request: StudyRequest, directory: Path, members: tuple[Path, ...], commands: _Commands) -> None:
-    _test(request, directory, tuple(map(_checkpoint_of, members)), commands)
 
 
 def _checkpoint_of(directory: Path) -> str:
@@ -167,9 +162,11 @@ def _checkpoint_of(directory: Path) -> str:
     return str(read_kept(directory / TRAINED_NAME)["result"]["checkpoint"])
 
 
-def _test(request: StudyRequest, directory: Path, checkpoints: tuple[str, ...], commands: _Commands) -> None:
-    """Errors on the test shards: over the plan's views, and with the centre view."""
-    named = [word for checkpoint in checkpoints for word in ("--checkpoint", checkpoint)]
-    words = ("alexnet-eval", *named, "--shards", request.test_shards, "--views")
+def _test(
+    request: StudyRequest, directory: Path, runs: tuple[Path, ...], commands: _Commands, how: tuple[str, ...] = ()
+) -> None:
+    """Errors of the networks of `runs`, averaged, on the test shards: over the plan's views, and with the centre view."""
+    named = [word for run in runs for word in ("--checkpoint", _checkpoint_of(run))]
+    words = ("alexnet-eval", *named, "--shards", request.test_shards, *how, "--views")
     for views in sorted({request.plan.views, 1}, reverse=True):
         commands.once(directory / views_name(views), (*words, str(views)), request.test_shards)
