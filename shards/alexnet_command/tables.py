@@ -107,4 +107,4 @@ def _padded(text: str, cells: int, to_right: bool) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or cell[0].isdecimal() or (cell[0] == "-" and cell[1:2].isdecimal())
+    return not cell or cell[0].isdecimal() or (cell[0] in "+-" and cell[1:2].isdecimal())

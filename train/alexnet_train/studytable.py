@@ -151,8 +151,9 @@ def _compared(
 
 def _difference_cells(difference: Difference) -> tuple[str, str, str]:
     mean, margin = 100 * difference.mean, 100 * difference.margin
-    interval = f"{mean - margin:+.1f} to {mean + margin:+.1f}" if math.isfinite(margin) else ""
-    return f"{mean:+.1f}", interval, f"{difference.chance:.2f}"
+    if difference.seeds < 2:
+        return f"{mean:+.1f}", "", ""
+    return f"{mean:+.1f}", f"{mean - margin:+.1f} to {mean + margin:+.1f}", f"{difference.chance:.2f}"
 
 
 def _percent(values: Sequence[float]) -> str:
