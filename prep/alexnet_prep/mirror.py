@@ -1,5 +1,6 @@
 """A source at an address: its small files brought here whole, each of its archives as a file that says where it is."""
 
+import hashlib
 import json
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from alexnet_shards.address import WEB, Address
 from alexnet_shards.editions import ADDRESS_SUFFIX, EDITIONS, FORMS, Edition, plain_name
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import own_directory, write_atomic
+from alexnet_shards.locks import locked
 from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.parsing import Where, load_json
 from alexnet_shards.shown import printable, public_address
@@ -66,6 +68,8 @@ class _There:
 def mirrored(source: Path | str, out: Path, edition: str, split: str) -> Path:
     """The folder of a source; of one at an address, or at several, a line each, one in `out`'s `.build` that stands for it.
 
+    Other files have a folder of their own: another run may be at work in `out` with its. Of several that ask for the same
+    at once, as parts do, one brings it.
     A server need not list what it has: of a folder the official names are tried, of the archives of `split` (or "all"),
     compressed ones too; parquet files and tars are those that it lists, or that patterns name. Raises SourceError where
     there is no archive, and for what cannot be had.
@@ -73,22 +77,30 @@ def mirrored(source: Path | str, out: Path, edition: str, split: str) -> Path:
     if isinstance(source, Path):
         return source
     try:
-        there = _found(source.splitlines(), edition, split)
-        folder = own_directory(own_directory(out / BUILD_DIRECTORY) / SOURCE_FOLDER)
-        versions = _read_versions(folder / VERSIONS_NAME)
-        brought = {_bring(folder, file, versions.get(file.wanted.path)): file for file in there}
-        # What is brought but not yet noted is brought once more, never taken for another version.
-        noted = {file.wanted.path: file.version for file in there if file.wanted.max_bytes}
-        if noted != versions:
-            write_atomic(folder / VERSIONS_NAME, json.dumps(noted, indent=1).encode())
+        there, build = _found(source.splitlines(), edition, split), own_directory(out / BUILD_DIRECTORY)
+        addresses = sorted(public_address(file.wanted.place.url) for file in there)
+        digits = hashlib.sha256("\n".join(addresses).encode()).hexdigest()[:16]
+        with locked(build):
+            folder = own_directory(own_directory(build / SOURCE_FOLDER) / digits)
+            _bring_all(folder, there)
     except SourceError:
         raise
     except AlexnetError as error:
         raise SourceError(str(error)) from error
+    return folder
+
+
+def _bring_all(folder: Path, there: Sequence[_There]) -> None:
+    """Have just these files in `folder`."""
+    versions = _read_versions(folder / VERSIONS_NAME)
+    brought = {_bring(folder, file, versions.get(file.wanted.path)) for file in there}
+    # What is brought but not yet noted is brought once more, never taken for another version.
+    noted = {file.wanted.path: file.version for file in there if file.wanted.max_bytes}
+    if noted != versions:
+        write_atomic(folder / VERSIONS_NAME, json.dumps(noted, indent=1).encode())
     for path in folder.rglob("*"):
         if path.is_file() and path not in brought and path.name != VERSIONS_NAME:
             path.unlink()
-    return folder
 
 
 def shown_source(source: Path | str) -> str:

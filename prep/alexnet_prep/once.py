@@ -20,6 +20,7 @@ from alexnet_prep.nodes import JobEngine
 from alexnet_prep.order import (
     NUMBERS_AN_ARCHIVE,
     ArchiveStretch,
+    ListedStretch,
     SpooledArchive,
     listed_stretches,
     stretches_of,
@@ -117,16 +118,20 @@ class OncePass:
     def _takes(self, place: int) -> bool:
         return self._share is None or self._share.takes(place)
 
-    def _refuse_missing(self, listed: Sequence[Job[StretchFacts]] = (), setup: BuildSetup | None = None) -> None:
-        """Raise RunError for stretches that parts have not made yet: of the archives, or those that are `listed`."""
+    def _refuse_missing(self, listed: Sequence[ListedStretch] = (), setup: BuildSetup | None = None) -> None:
+        """Raise RunError for stretches that parts have not made yet: of the archives, or those that are `listed`.
+
+        One with images that were given up is there: who joins the parts tries those again, as any later run does.
+        """
         plain, spooled = ([], []) if listed else self._cut
-        setup, jobs = setup or self._setup, [*plain, *listed]
-        missing = [place for place, job in enumerate(jobs) if job.finished(setup, lambda *_: None) is None]
+        setup = setup or self._setup
+        jobs: list[ArchiveStretch | ListedStretch] = [*plain, *listed]
+        missing = [place for place, job in enumerate(jobs) if not job.is_written(setup)]
         names = [jobs[place].name for place in missing]
         for each in spooled:
-            size, there = known_size(each, setup), {facts.name for facts in finished_stretches(each, setup)}
-            count = 1 if size is None else -(-size // each.step)
-            names += [name for number in range(count) if (name := each.stretch(number).name) not in there]
+            size = known_size(each, setup)
+            stretches = map(each.stretch, range(1 if size is None else -(-size // each.step)))
+            names += [job.name for job in stretches if size is None or not job.is_written(setup)]
         if names:
             wanted = [str(share) for share in shares_of(setup.out) if not spooled and any(map(share.takes, missing))]
             raise RunError(

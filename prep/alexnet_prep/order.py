@@ -28,6 +28,7 @@ from alexnet_prep.stretch import (
     notes_path,
     stretch_name,
     write_stretch,
+    written_stretch,
 )
 from alexnet_shards.tarblocks import StretchFile, files_between
 
@@ -82,6 +83,10 @@ class ArchiveStretch:
     def identity(self, setup: BuildSetup) -> str:
         """What its bytes depend on."""
         return identity_of(setup, self.state, self.container, self.start, self.end)
+
+    def is_written(self, setup: BuildSetup) -> bool:
+        """Whether it is there, images that were given up or not."""
+        return written_stretch(setup, self.name, self.identity(setup)) is not None
 
     def finished(self, setup: BuildSetup, on_sign: OnSign) -> StretchFacts | None:
         """Its facts where it is there."""
@@ -194,7 +199,11 @@ class ListedStretch:
         digest = hashlib.sha256()
         for array in (self.rows, self.file_names, self.locations):
             digest.update(np.ascontiguousarray(array).tobytes())
-        return identity_of(setup, [str(path) for path in setup.containers], digest.hexdigest())
+        return identity_of(setup, [path.name for path in setup.containers], digest.hexdigest())
+
+    def is_written(self, setup: BuildSetup) -> bool:
+        """Whether it is there, images that were given up or not."""
+        return written_stretch(setup, self.name, self.identity(setup)) is not None
 
     def finished(self, setup: BuildSetup, on_sign: OnSign) -> StretchFacts | None:
         """Its facts where it is there."""

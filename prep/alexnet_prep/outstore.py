@@ -42,7 +42,7 @@ from alexnet_shards.shown import public_address
 
 LOCK_NAME = ".lock"
 PLAN_NAME = "plan.json"
-INFO_NAME = "_info.json"
+INFO_NAME, MANIFESTS = "_info.json", "*.manifest.json"
 CLAIM_NAME = "store"  # whose work folder this is
 STORED_SUFFIX = ".stored"  # beside a sidecar: the version of the object that was uploaded
 SMALL_BYTES = 512 << 20
@@ -116,9 +116,10 @@ class OutputStore:
         mine = hashlib.sha256(self.address.encode()).hexdigest()
         if marker.is_file() and marker.read_text() == mine:
             return
-        stranger = next(iter(sorted(self.work.glob("*.tar"))), None)
+        kinds = ["*.tar"] if marker.is_file() else ["*.tar", MANIFESTS]  # those of another store's set may go
+        stranger = next((path for kind in kinds for path in sorted(self.work.glob(kind))), None)
         if stranger is not None:
-            raise RunError(f"{stranger}: is no shard for {self.shown}; --work must be a folder of its own")
+            raise RunError(f"{stranger}: was not made for {self.shown}; --work must be a folder of its own")
         write_atomic(marker, mine.encode())
 
     def pull(self, split: str, is_alone: bool) -> None:
@@ -133,12 +134,16 @@ class OutputStore:
             path.unlink(missing_ok=True)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda name: self._pull_one(split, name), sorted(wanted)))
-        for place in (index_path(self.work, split), manifest_path(self.work, split), self.work / INFO_NAME):
-            self._fetch(f"{self.address}/{place.name}", place)
+        manifests = self.names(MANIFESTS)
+        for path in self.work.glob(MANIFESTS):
+            if path.name not in manifests:
+                path.unlink()
+        for name in sorted({*manifests, index_path(self.work, split).name, INFO_NAME}):  # the last lists all splits
+            self._fetch(f"{self.address}/{name}", self.work / name)
 
-    def names(self, split: str) -> set[str]:
-        """Names of the shards of a split that the store has."""
-        return {url.rpartition("/")[2] for url in glob_of(f"{self.address}/{split}-*.tar", Patience(), Stop())}
+    def names(self, glob: str) -> set[str]:
+        """Names of the files in the store's folder that match."""
+        return {url.rpartition("/")[2] for url in glob_of(f"{self.address}/{glob}", Patience(), Stop())}
 
     def put_plan(self, split: str) -> None:
         """Upload the plan of a split, where the store has none; raises RunError where another run has just begun there."""

@@ -16,8 +16,8 @@ from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
 from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
-from alexnet_prep.rundir import bind_plan, has_plan, remove_temporaries
-from alexnet_prep.sidecar import save_sidecar
+from alexnet_prep.rundir import bind_plan, difference, remove_temporaries
+from alexnet_prep.sidecar import save_sidecar, sidecar_path
 from alexnet_prep.source import ArchivedSource, Source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
 from alexnet_shards.locks import locked
@@ -109,10 +109,11 @@ def known_facts(request: ShardsRequest) -> dict[str, Any]:
 
 def _bind(request: ShardsRequest, prepared: Prepared) -> BuildSetup:
     """Bind the output directory to a split, or find that it is bound to the same: by the plan that it began with, or
-    by the manifest of a finished split, from which the rest is then restored."""
+    by the manifest of a finished split, from which what is missing is restored."""
     images, plan, out = prepared.images, prepared.plan, request.out
-    manifest = None if has_plan(out, plan.split) else finished_split(out, plan.split)
-    sidecars = bind_plan(out, plan.split, prepared.facts, bound_facts(manifest, prepared.facts) if manifest else None)
+    manifest = finished_split(out, plan.split)
+    finished = bound_facts(manifest, prepared.facts) if manifest is not None else None
+    sidecars = bind_plan(out, plan.split, prepared.facts, finished)
     if request.store is not None:
         request.store.put_plan(plan.split)
     if prepared.cache_key:
@@ -128,9 +129,11 @@ def _bind(request: ShardsRequest, prepared: Prepared) -> BuildSetup:
         image_column=images.image_column,
         store=request.store,
     )
-    if manifest is not None:
+    lost = {name for name in map(plan.name, range(plan.num_shards)) if not sidecar_path(setup, name).exists()}
+    if manifest is not None and finished is not None and lost and not difference(finished, prepared.facts):
         for sidecar in restored_sidecars(out, manifest, list(jobs_of(images, plan))):
-            save_sidecar(setup, sidecar)
+            if sidecar.name in lost:  # whoever removed it, or was killed at this very place
+                save_sidecar(setup, sidecar)
     return setup
 
 

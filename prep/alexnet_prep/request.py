@@ -13,6 +13,8 @@ from alexnet_prep.job import MAX_MEMBER_BYTES, BuildSetup
 from alexnet_prep.nodes import JobEngine
 from alexnet_prep.outstore import OutputStore
 from alexnet_prep.share import Share
+from alexnet_prep.source import OTHERS
+from alexnet_shards.editions import EDITIONS
 from alexnet_shards.manifest import Manifest, load_manifest, manifest_path
 from alexnet_shards.pool import Workers
 
@@ -77,7 +79,7 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path | str, worker
             source=source,
             out=out,
             split=split,
-            edition="auto",
+            edition=manifest.edition if manifest.edition in (*EDITIONS, *OTHERS) else "auto",
             num_shards=len(manifest.shards),
             workers=workers,
             seed=manifest.seed,

@@ -33,7 +33,7 @@ def share_to_make(out: Path, split: str, store: OutputStore | None = None) -> fl
     if manifest is None or not manifest.shards:
         return 1.0
     if store is not None:
-        names = store.names(split)
+        names = store.names(f"{split}-*.tar")
         return 1.0 - sum(fact.name in names for fact in manifest.shards) / len(manifest.shards)
     there = sum(
         (out / fact.name).is_file() and (out / fact.name).stat().st_size == fact.bytes for fact in manifest.shards

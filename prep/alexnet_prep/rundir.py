@@ -47,11 +47,6 @@ def locked_directory(out: Path, share: Share | None = None) -> Iterator[None]:
         yield
 
 
-def has_plan(out: Path, split: str) -> bool:
-    """Whether a run of `split` in `out` was begun and its `.build` is there."""
-    return (out / BUILD_DIRECTORY / split / PLAN_NAME).exists()
-
-
 def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, Any] | None = None) -> Path:
     """Bind `out` to what determines a split's bytes, and return the directory of its sidecars.
 
@@ -88,10 +83,14 @@ def refuse_early(out: Path, split: str, facts: dict[str, Any]) -> None:
 
 
 def _refuse_difference(out: Path, bound: dict[str, Any], facts: dict[str, Any]) -> None:
+    if found := difference(bound, facts):
+        raise RunError(f"{out}: holds a run with another {found}; use the same as before, or take another --out")
+
+
+def difference(bound: dict[str, Any], facts: dict[str, Any]) -> str:
+    """As `first_difference`, of what a plan was bound to and what is wanted now."""
     wanted = as_json_values(facts)
-    difference = first_difference(_comparable(_as_of_today(bound, wanted)), _comparable(wanted))
-    if difference:
-        raise RunError(f"{out}: holds a run with another {difference}; use the same as before, or take another --out")
+    return first_difference(_comparable(_as_of_today(bound, wanted)), _comparable(wanted))
 
 
 def _as_of_today(bound: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -165,9 +165,9 @@ def find_source(directory: Path, edition: str, rules: ClassRules | None = None, 
 
 def _find_other(directory: Path, edition: str, rules: ClassRules | None, fields: Fields) -> Source | None:
     """What is no official archive: class folders, else parquet files, else webdataset tars."""
-    if edition in ("auto", "folder"):
+    if edition in ("auto", "folder", *EDITIONS):
         folder = find_folder_source(directory, SPLITS, rules)
-        if folder is not None:
+        if folder is not None and edition in ("auto", "folder", folder.edition):  # Kaggle's copy is of 2012
             return folder
     if edition in ("auto", "parquet") and split_files(directory, PARQUET).splits:
         from alexnet_prep.parquet import find_parquet_source  # an optional library

@@ -133,7 +133,13 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def finished_stretch(setup: BuildSetup, name: str, identity: str) -> StretchFacts | None:
-    """The facts of a stretch that is there; None where it has to be made, as it has for images that were given up.
+    """The facts of a stretch that is there; None where it has to be made, as it has for images that were given up."""
+    facts = written_stretch(setup, name, identity)
+    return None if facts is None or facts.given_up else facts
+
+
+def written_stretch(setup: BuildSetup, name: str, identity: str) -> StretchFacts | None:
+    """The facts of a stretch that is there, also of one with images that were given up.
 
     Of its pictures only the length is looked at: each has a checksum, which is compared when it is read.
     """
@@ -147,8 +153,8 @@ def finished_stretch(setup: BuildSetup, name: str, identity: str) -> StretchFact
             notes_content(notes_path(setup, name))
     except (FileNotFoundError, FormatError, ValueError, KeyError, TypeError, zlib.error):
         return None
-    is_usable = facts.identity == identity and not facts.given_up
-    return facts if is_usable and (_has_pictures(setup, facts) or is_grouped(setup, name)) else None
+    is_there = _has_pictures(setup, facts) or is_grouped(setup, name)
+    return facts if is_there and facts.identity == identity else None
 
 
 def _has_pictures(setup: BuildSetup, facts: StretchFacts) -> bool:

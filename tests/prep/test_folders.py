@@ -73,6 +73,7 @@ def kaggle(tmp_path: Path) -> Path:
 
 def test_kaggle_layout(kaggle: Path) -> None:
     source = find_source(kaggle, "auto")
+    assert find_source(kaggle, source.edition) == source  # as a repair asks for it
     assert (source.edition, source.splits) == ("2012", ("train", "val", "test"))
     assert labels_of(source, "train") == {"n01_7": "n01", "n02_1": "n02"}
     assert labels_of(source, "val") == {"ILSVRC2012_val_00000001": "n02"}

@@ -14,8 +14,12 @@ from typing import Any
 import pytest
 import zstandard
 
+from alexnet_prep import mirror
 from alexnet_prep.errors import SourceError
 from alexnet_prep.mirror import mirrored
+from alexnet_prep.rundir import locked_directory
+from alexnet_remote import remotefile
+from alexnet_shards.files import atomic_file
 
 
 @pytest.fixture
@@ -82,6 +86,40 @@ def test_versions_that_are_not_known_are_of_no_version(
     assert json.loads(versions.read_bytes())[brought.name]
 
 
+def test_a_run_at_work_keeps_its_files(address: str, tmp_path: Path, prep: Any) -> None:
+    """A second command on the same folder is refused, and had removed what stands for the other splits by then."""
+    out = tmp_path / "out"
+    with locked_directory(out):
+        folder = mirrored(address, out, "auto", "all")
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        assert (
+            "is at work there" in prep("shards", "--source", address, "--out", out, "--split", "val", status=1).stderr
+        )
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_parts_that_begin_at_once_bring_each_file_once(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched, others = list[str](), list[threading.Thread]()
+
+    def fetch_file(url: str, path: Path, max_bytes: int) -> None:
+        if not others:
+            others.append(threading.Thread(target=mirrored, args=(address, tmp_path / "out", "auto", "all")))
+            others[0].start()
+            others[0].join(1)  # it looks what is there, and waits
+        fetched.append(path.name)
+        with atomic_file(path) as file:  # on the disk while the other looks
+            others[0].join(0.5)
+            file.write(b"a part")
+        remotefile.fetch_file(url, path, max_bytes)
+
+    monkeypatch.setattr(mirror, "fetch_file", fetch_file)
+    mirrored(address, tmp_path / "out", "auto", "all")
+    others[0].join()
+    assert sorted(fetched) == ["ILSVRC2010_devkit-1.0.tar.gz", "ILSVRC2010_test_ground_truth.txt"]
+
+
 def test_nothing_there_is_one_line(address: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no ImageNet source there; expected ILSVRC2012_img_train.tar"):
         mirrored(f"{address}/", tmp_path / "out", "2012", "all")
@@ -119,7 +157,7 @@ def test_from_a_server_without_ranges(
     before = proxy.count("GET /ILSVRC2010_images_train.tar")
     assert made(f"http://127.0.0.1:{proxy.port}", "there") == here  # nothing is made twice
     assert proxy.count("GET /ILSVRC2010_images_train.tar") <= 2 * before  # looked at, not read
-    assert {path.name for path in (tmp_path / "there" / ".build" / "source").iterdir()} == {
+    assert {path.name for path in (tmp_path / "there" / ".build" / "source").glob("*/*")} == {
         ".versions.json",
         "ILSVRC2010_images_train.tar.url",
         "ILSVRC2010_images_val.tar.url",

@@ -27,6 +27,7 @@ from alexnet_prep.fields import Fields
 from alexnet_prep.pipeline import make_shards
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
+from alexnet_prep.share import Share
 from alexnet_prep.statistics import compute_stats
 from alexnet_shards import processes
 
@@ -389,3 +390,28 @@ def test_an_image_that_kills_workers_is_given_up_as_in_place(
     again = make(source, tmp_path / "once", "once", split="train", num_shards=2)
     assert again[0]["written"] == 8
     assert again[0]["dropped"] == []
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_parts_with_an_image_that_kills_workers_are_joined(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tar_bytes: Any,
+    photo_bytes: Callable[..., bytes],
+    is_packed: bool,
+) -> None:
+    (tmp_path / "poison_parts.py").write_text(POISON)
+    monkeypatch.syspath_prepend(tmp_path)
+    import poison_parts  # type: ignore[import-not-found]
+
+    members = [(f"n00000001_{n}.JPEG", photo_bytes(n) + (b"DIE" if n == 4 else b"")) for n in range(8)]
+    archive, content = source / "ILSVRC2010_images_train.tar", tar_bytes([("n00000001.tar", tar_bytes(members))])
+    archive.write_bytes(content)
+    if is_packed:
+        archive.rename(archive.with_name(archive.name + ".gz")).write_bytes(gzip.compress(content, 1))
+    monkeypatch.setattr("alexnet_prep.engine.Engine.__init__.__defaults__", (poison_parts.poisoned_main,))
+    words = {"split": "train", "num_shards": 2, "stats": False}
+    make(source, tmp_path / "out", "once", share=Share(1, 1), **words)
+    report = make(source, tmp_path / "out", "auto", finish=True, **words)[0]
+    assert (report["written"], report["dropped"][0]["key"]) == (7, "n00000001_4")

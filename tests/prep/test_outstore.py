@@ -190,6 +190,33 @@ def test_what_a_killed_run_left_in_its_work_folder(
     assert in_folder(tmp_path / "here") == whole  # somebody's shards stay
 
 
+def test_splits_that_are_made_on_two_machines(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
+    words = ("shards", "--source", small_source.directory, "--num-shards", 2, "--workers", 1)
+    prep(*words, "--out", tmp_path / "here")
+    for split in ("train", "val", "test"):
+        prep(*words, "--out", f"{s3.url}/set", "--split", split, "--work", tmp_path / split)
+    assert in_store(s3, "set") == in_folder(tmp_path / "here")
+
+
+def test_what_is_whole_is_kept_without_its_sidecars(
+    words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any
+) -> None:
+    prep(*words, "--out", f"{s3.url}/set")
+    s3.files.rm(f"{s3.bucket}/set/.build", recursive=True)
+    for _ in range(2):
+        assert "6 shards were there already" in prep(*words, "--out", f"{s3.url}/set").stderr
+
+
+def test_a_work_folder_with_somebody_s_manifest(words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any) -> None:
+    prep(*words, "--out", tmp_path / "work")
+    for path in (tmp_path / "work").glob("*.tar"):  # they lie elsewhere by now
+        path.unlink()
+    before = in_folder(tmp_path / "work")
+    line = prep(*words, "--out", f"{s3.url}/set", "--work", tmp_path / "work", status=1).stderr.splitlines()[-1]
+    assert "train.manifest.json: was not made for s3://" in line
+    assert in_folder(tmp_path / "work") == before
+
+
 def test_a_second_command_waits_outside(small_source: Any, tmp_path: Path, prep: Any, s3: Any) -> None:
     other = {"pid": 7, "host": "elsewhere", "boot": "b", "start": "1", "token": "t"}
     s3.files.pipe_file(f"{s3.bucket}/set/.lock", json.dumps(other).encode())

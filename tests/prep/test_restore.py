@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,3 +68,21 @@ def test_only_our_own_finished_splits_count(tmp_path: Path) -> None:
     assert finished_split(tmp_path, "train") is None
     (tmp_path / "train.manifest.json").write_text("{")
     assert finished_split(tmp_path, "train") is None
+
+
+def test_a_kill_while_sidecars_are_restored_loses_none(small_source: Any, tmp_path: Path, prep: Any) -> None:
+    out = tmp_path / "out"
+    words = ("shards", "--source", small_source.directory, "--out", out, "--split", "train", "--num-shards", 5)
+    prep(*words)
+    shutil.rmtree(out / ".build")
+    code = (
+        "import os, sys, alexnet_prep.prepare as prepare\nreal, left = prepare.save_sidecar, [1, 2]\n"
+        "def save_sidecar(*words):\n    left.pop() if left else os._exit(9)\n    real(*words)\n"
+        "prepare.save_sidecar = save_sidecar\nfrom alexnet_prep.cli import main\nmain()\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, words)]
+    assert subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 9
+    assert len(sidecars_in(out)) == 2
+    assert "5 shards were there already" in prep(*words).stderr
+    (out / ".build" / "train" / "train-003.tar.json").unlink()
+    assert "5 shards were there already" in prep(*words).stderr

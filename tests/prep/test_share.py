@@ -132,6 +132,41 @@ def test_parts_of_many_samples_a_file_read_once(same_sources: Any, tmp_path: Pat
     assert parts_of_once([*words, "--workers", 1, "--json"], tmp_path / "parts", prep) == hashes(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("small_stretches")
+def test_parts_of_a_source_of_which_one_archive_is_compressed(
+    small_source: Any, words: list[object], tmp_path: Path, prep: Shards
+) -> None:
+    """One split waits for --finish in stretches, the others are made in place."""
+    words = [*words, "--split", "all", "--num-shards", 2]
+    prep(*words, "--out", tmp_path / "whole")
+    archive = small_source.directory / "ILSVRC2010_images_train.tar"
+    archive.with_name(archive.name + ".gz").write_bytes(gzip.compress(archive.read_bytes(), 1))
+    archive.unlink()
+    for part in ("1/2", "2/2"):
+        facts = json.loads(prep(*words, "--part", part).stdout)
+        assert [("stretches" in each, each["split"]) for each in facts] == [
+            (True, "train"),
+            (False, "val"),
+            (False, "test"),
+        ]
+    prep(*words, "--finish")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_parts_know_a_folder_by_any_path(
+    photo_bytes: Callable[..., bytes], tmp_path: Path, prep: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        path = tmp_path / "photos" / "train" / f"class{number % 2}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo_bytes(number))
+    monkeypatch.chdir(tmp_path)
+    words = ("shards", "--out", tmp_path / "out", "--num-shards", 2, "--workers", 1)
+    prep(*words, "--source", "photos", "--read", "once", "--part", "1/1")
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    prep(*words, "--source", tmp_path / "moved", "--finish")
+
+
 def test_parts_of_a_compressed_archive_at_once(
     small_source: Any, words: list[object], whole: dict[str, str], tmp_path: Path, prep: Shards
 ) -> None:

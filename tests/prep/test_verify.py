@@ -86,6 +86,17 @@ def test_repair_rebuilds_only_what_is_bad(finished: Path, small_source: Any, pre
         assert ((finished / name).stat().st_mtime_ns == stamp) == (name in ("train-000.tar", "train-002.tar"))
 
 
+def test_repair_from_a_folder_with_archives_of_two_years(tmp_path: Path, small_source: Any, prep: Any) -> None:
+    archive = small_source.directory / "ILSVRC2010_images_val.tar"
+    archive.with_name("ILSVRC2012_img_val.tar").write_bytes(archive.read_bytes())
+    out, source = tmp_path / "out", ("--source", small_source.directory)
+    prep("shards", *source, "--out", out, "--edition", "2010", "--split", "val", "--num-shards", 2)
+    content = (out / "val-001.tar").read_bytes()
+    (out / "val-001.tar").unlink()
+    prep("verify", "--shards", out, "--repair", *source)
+    assert (out / "val-001.tar").read_bytes() == content
+
+
 def test_repair_without_source_is_wrong_usage(finished: Path, prep: Any) -> None:
     flip(finished / "train-001.tar", 5000)
     done = prep("verify", "--shards", finished, "--repair", status=2)
