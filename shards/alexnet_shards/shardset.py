@@ -1,6 +1,7 @@
 """The chosen shards: their paths, index rows, labels and classes, checked against the manifest when they are opened."""
 
 import functools
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,15 @@ class ShardSet:
     def fingerprint(self) -> str:
         """64 hex digits that name the content of the chosen shards."""
         return self.manifest.fingerprint()
+
+    @functools.cached_property
+    def rows_sha256(self) -> str:
+        """64 hex digits that name the chosen samples in their order, labels included.
+
+        Two sets of the same shards differ in it where they are joined in another order, or where labels do not stand in
+        .cls and were read from elsewhere.
+        """
+        return hashlib.sha256(np.ascontiguousarray(self.rows).view(np.uint8)).hexdigest()
 
     def key_of(self, row: int) -> str:
         """ "SHARD, KEY" of the sample of an index row, for messages; the key is looked up in the tar."""

@@ -65,6 +65,9 @@ def test_whatever_differs_it_is_not_found(shards: ShardSet, tmp_path: Path, monk
     for change in changes:
         other = dataclasses.replace(shards, manifest=dataclasses.replace(shards.manifest, **change))
         assert kept(other, tmp_path, "a.pt", "b.pt").find() is None, change
+    relabelled = shards.rows.copy()
+    relabelled["label"][0] += 1
+    assert kept(dataclasses.replace(shards, rows=relabelled), tmp_path, "a.pt", "b.pt").find() is None
     for where, what in ((kepteval, "ARITHMETIC"), (kepteval, "__version__"), (torch, "__version__")):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, "another")

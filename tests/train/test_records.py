@@ -51,6 +51,15 @@ def test_a_run_that_began_without_validation_knows_its_best_epoch() -> None:
     assert records.plateau(OPTIM, 3)[1] == [0.5]
 
 
+def test_labels_are_of_the_set_and_records_without_them_count_as_the_present_ones() -> None:
+    older = ran("a" * 64, [0.5, 0.3]).state()
+    now = Records(f"{'a' * 64} {'1' * 64}", older)
+    assert not now.begins_new_row()
+    assert now.best is not None
+    assert Records(f"{'a' * 64} {'2' * 64}", now.state()).begins_new_row()
+    assert Records(None, now.state()).state() == now.state()
+
+
 def test_another_set_begins_a_row_and_keeps_the_drops() -> None:
     first = ran("a" * 64, [0.3, 0.4, 0.4])
     assert drops_of_plateau(OPTIM, [0.3, 0.4, 0.4]) == 1

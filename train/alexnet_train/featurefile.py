@@ -44,7 +44,7 @@ class FeatureFile:
             rows=shards.num_samples,
             columns=columns,
             checkpoint_sha256=file_sha256(checkpoint),
-            index_sha256=hashlib.sha256(np.ascontiguousarray(shards.rows).tobytes()).hexdigest(),
+            index_sha256=shards.rows_sha256,
         )
 
     @property

@@ -80,6 +80,7 @@ class KeptEvaluation:
             "split": shards.manifest.split,
             "samples": shards.num_samples,
             "shards_fingerprint": shards.fingerprint,
+            "rows_sha256": shards.rows_sha256,  # labels need not stand in the shards
             "class_list_sha256": list_sha256(shards.classes),
             "how": self._how,
             "arithmetic": ARITHMETIC,

@@ -178,5 +178,6 @@ def _facts(recipe: Recipe, data: RunData) -> dict[str, Any]:
         "classes": [fact.wnid for fact in data.train.classes],
         "words": [fact.words for fact in data.train.classes],
         "shards": data.train.fingerprint,
+        "rows": data.train.rows_sha256,
         "pixels": data.train.manifest.recipe,
     }

@@ -17,7 +17,12 @@ class Records:
     def __init__(self, validation_set: str | None, records: Sequence[Mapping[str, Any]] = ()) -> None:
         """Go on from `records`; `validation_set` is the fingerprint of the present validation shards, None without."""
         self._set = validation_set
-        self._records = [dict(record) for record in records]
+        # Earlier versions named the shards alone.
+        older = {validation_set.partition(" ")[0]: validation_set} if validation_set is not None else {}
+        self._records = [
+            {**record, SET: older.get(record[SET], record[SET])} if SET in record else dict(record)
+            for record in records
+        ]
 
     def __iter__(self) -> Any:
         return iter(self.plain(record) for record in self._records if PENDING not in record)

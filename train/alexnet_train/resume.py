@@ -35,3 +35,8 @@ def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: Ru
         )
     if content["shards"] != data.train.fingerprint:
         raise AlexnetError(f"{path}: of other training shards than {data.train.paths[0]} …; choose another --out")
+    if content.get("rows", data.train.rows_sha256) != data.train.rows_sha256:  # earlier versions did not keep it
+        raise AlexnetError(
+            f"{path}: of the same training shards as {data.train.paths[0]} … with other labels or in another order; "
+            "index and name them as before, or choose another --out"
+        )

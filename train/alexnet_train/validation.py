@@ -22,8 +22,8 @@ class Validation:
 
     @property
     def fingerprint(self) -> str:
-        """What names the content of the validation shards."""
-        return self._shards.fingerprint
+        """What names the content of the validation shards, and behind it what names their labels."""
+        return f"{self._shards.fingerprint} {self._shards.rows_sha256}"
 
     def errors(self, network: nn.Module, stats: DeviceStats, between: Callable[[], None]) -> dict[str, float | None]:
         """{"val_loss", "val_top1_error", "val_top5_error"} of `network`; no top-5 error of five classes or fewer.
