@@ -69,7 +69,7 @@ class ShardSet:
         Two sets of the same shards differ in it where they are joined in another order, or where labels do not stand in
         .cls and were read from elsewhere.
         """
-        return hashlib.sha256(np.ascontiguousarray(self.rows).view(np.uint8)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.rows).view(np.uint8).data).hexdigest()
 
     def key_of(self, row: int) -> str:
         """ "SHARD, KEY" of the sample of an index row, for messages; the key is looked up in the tar."""

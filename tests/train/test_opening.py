@@ -1,6 +1,7 @@
 """A run opened: one look at the newest checkpoint, nothing touched before all is checked, older versions gone on from."""
 
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_the_newest_checkpoint_is_loaded_once(
         assert looked == ["step-00000006.pt"]
         assert (opened.stepper.step, opened.stream.state_dict()) == (6, {"epoch": 2, "position": 0})
         assert [record["epoch"] for record in opened.records] == [1, 2]
+
+
+def test_what_was_loaded_is_not_kept_in_memory_beside_the_network(
+    make_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, loaded = config(make_run(tmp_path / "shards"), tmp_path / "run", "epochs=1"), []
+
+    def look(path: Path) -> Look:
+        found = look_at(path)
+        loaded.append(weakref.ref((found.content or {})["model"]["fc6.weight"]))
+        return found
+
+    train(run)
+    monkeypatch.setattr(rundir, "look_at", look)
+    with Progress("train", "steps", quiet=True) as progress, open_run(run, progress, Stop()):
+        assert [reference() for reference in loaded] == [None]
 
 
 def test_fresh_touches_nothing_before_all_is_checked(

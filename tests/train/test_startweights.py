@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from alexnet_shards.manifest import ClassFact, load_manifest, manifest_path, sav
 from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import load_stats, save_stats
 from alexnet_stream import Stream, StreamConfig
+from alexnet_train import dryrun, overfit, requests
 from alexnet_train.checkpoint import load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.evaluate import load_classifier
@@ -60,6 +62,50 @@ def test_a_run_starts_where_the_weights_are(make_run: Callable[..., str], tmp_pa
     # Started again it goes on, and does not begin with those weights anew.
     longer = config(pattern, tmp_path / "second", *settings, "epochs=2", init=tmp_path / "gone.pt")
     assert load_checkpoint(train(longer))["epoch"] == 2
+
+
+def test_a_run_that_goes_on_began_with_those_weights(make_run: Callable[..., str], tmp_path: Path) -> None:
+    """--init was of no effect where the run's directory held another run, and nothing was said."""
+    pattern = make_run(tmp_path / "shards")
+    first = train(config(pattern, tmp_path / "first"))
+    second = train(config(pattern, tmp_path / "second", "seed=5", init=first))
+    longer = config(pattern, tmp_path / "second", "seed=5", "epochs=2")
+    with pytest.raises(AlexnetError, match=rf"--init {second}: the run of {second} began with others"):
+        train(replace(longer, init=second))
+    with pytest.raises(AlexnetError, match="began with drawn weights; leave --init out"):
+        train(config(pattern, tmp_path / "first", "epochs=2", init=second))
+    train(longer)
+    train(replace(longer, recipe=replace(longer.recipe, train=replace(longer.recipe.train, epochs=3)), init=first))
+    assert (
+        load_checkpoint(tmp_path / "second" / "checkpoints" / "step-00000009.pt")["init"]
+        == sha256(first.read_bytes()).hexdigest()
+    )
+
+
+def test_trials_start_with_them_too(
+    make_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    first = train(config(pattern, tmp_path / "first"))
+    run = config(pattern, tmp_path / "trial", "learning_rate=1e-30", "seed=5", init=first)
+    steppers: list[Stepper] = []
+
+    def stepper(*arguments: Any, **named: Any) -> Stepper:
+        steppers.append(Stepper(*arguments, **named))
+        return steppers[-1]
+
+    monkeypatch.setattr(dryrun, "Stepper", stepper)
+    monkeypatch.setattr(overfit, "Stepper", stepper)
+    monkeypatch.setattr(requests.Requests, "leave", SIGTERM, raising=False)
+    monkeypatch.setattr(requests.Requests, "__init__", lambda self: self.__dict__.update(_before={}))
+    with Progress("train", "steps", quiet=True) as progress:
+        dryrun.dry_run(run, progress)
+        overfit.overfit(run, progress, 1)
+    given = load_checkpoint(first)["model"]
+    for one in steppers:
+        assert all(torch.equal(tensor, given[name]) for name, tensor in one.evaluated.state_dict().items())
+    with Progress("train", "steps", quiet=True) as progress, pytest.raises(AlexnetError, match="no such checkpoint"):
+        dryrun.dry_run(replace(run, init=tmp_path / "gone.pt"), progress)
 
 
 def test_other_classes_get_a_new_last_layer(make_run: Callable[..., str], tmp_path: Path) -> None:

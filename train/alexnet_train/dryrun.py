@@ -14,6 +14,7 @@ from alexnet_train.recipe import Recipe
 from alexnet_train.records import Records
 from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import check_plateau, open_run_data, with_classes
+from alexnet_train.startweights import start_state
 from alexnet_train.stepper import Schedule, Stepper
 
 STEPS = 3
@@ -31,7 +32,10 @@ def dry_run(run: RunConfig, progress: Progress) -> dict[str, Any]:
     check_plateau(recipe, data)
     with Stream(data.train, stream_config(recipe, run)) as stream:
         schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=Records(None))
-        stepper = Stepper(recipe, data.stats, run.world, schedule)
+        state = None
+        if run.init is not None:
+            state = start_state(run.init, recipe, data.train.classes, data.stats, progress.say)
+        stepper = Stepper(recipe, data.stats, run.world, schedule, state=state)
         costs = stepper.layer_costs
         stepper.begin(epoch=0)
         progress.start(STEPS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_command.progress import Progress
+from alexnet_shards.files import file_sha256
 from alexnet_stream import Stop, Stream
 from alexnet_train.activity import fixed_images
 from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
@@ -16,7 +17,7 @@ from alexnet_train.distributed import World
 from alexnet_train.metrics import MetricsLog, read_metrics
 from alexnet_train.recipe import Recipe, save_recipe
 from alexnet_train.records import Records, records_of_version_2
-from alexnet_train.resume import check_same_run
+from alexnet_train.resume import check_same_beginning, check_same_run
 from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import RunData, check_plateau, check_processes_agree, open_run_data, with_classes
 from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
@@ -60,10 +61,9 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
     check_trackers(run.trackers)
     world, directory = run.world, RunDirectory(run.out_dir, progress.say, os.environ)
     with ExitStack() as stack:
-        how = stream_config(recipe, run)
-        stream = stack.enter_context(Stream(data.train, how, stop, world.tally("bad-samples")))
+        stream = stack.enter_context(Stream(data.train, stream_config(recipe, run), stop, world.tally("bad-samples")))
         fresh = run.fresh and _is_first_start(progress)
-        decision = world.on_main(lambda: _decide(stack.enter_context(directory), recipe, data, fresh=fresh))
+        decision = world.on_main(lambda: _decide(stack.enter_context(directory), recipe, data, run, fresh=fresh))
         path, content = _content(decision, world)
         validation = Validation(data.val, recipe, world, run.loader.quarantine, stop) if data.val else None
         records = _records(content, validation, run.out_dir, stream.steps_per_epoch)
@@ -71,32 +71,33 @@ def open_run(run: RunConfig, progress: Progress, stop: Stop) -> Iterator[OpenRun
         state = content
         if run.init is not None and content is None:
             state = start_state(run.init, recipe, data.train.classes, data.stats, progress.say)
+        facts = _facts(recipe, data) | _beginning(run, content, progress)
         stepper = Stepper(recipe, data.stats, world, schedule, bad_batches=run.out_dir, state=state)
         if content is not None:
             stream.load_state_dict(content["stream"])
         log = MetricsLog(run.out_dir / METRICS_NAME, enabled=world.is_main)
-        world.on_main(lambda: _begin(directory, decision or Decision(), recipe, log, records, fresh=fresh))
+        world.on_main(functools.partial(_begin, directory, decision or Decision(), recipe, log, records, fresh=fresh))
         writer = None
         if world.is_main:
             written, keep = directory.written(content) if content is not None else (), recipe.train.keep_checkpoints
             writer = stack.enter_context(CheckpointWriter(directory.checkpoints, keep, directory.make_best, written))
-        trackers = open_trackers(
-            ("page", *run.trackers) if world.is_main else (), _tracked(run, data, stepper, progress)
-        )
+        names = ("page", *run.trackers) if world.is_main else ()
+        tracker = stack.enter_context(open_trackers(names, _tracked(run, data, stepper, progress)))
+        del content, state, decision  # they would be in memory as long as the run is
         yield OpenRun(
             recipe=recipe,
             world=world,
             out_dir=run.out_dir,
             went_on_from=path,
             directory=directory,
-            facts=_facts(recipe, data),
+            facts=facts,
             stream=stream,
             stepper=stepper,
             records=records,
             validation=validation,
             writer=writer,
             log=log,
-            tracker=stack.enter_context(trackers),
+            tracker=tracker,
             tracer=stack.enter_context(Tracer(run.out_dir, run.profile_steps if world.is_main else 0, progress.say)),
         )
 
@@ -121,11 +122,21 @@ def _is_first_start(progress: Progress) -> bool:
     return again is None
 
 
-def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, *, fresh: bool) -> Decision:
+def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, run: RunConfig, *, fresh: bool) -> Decision:
     decision = Decision() if fresh else directory.decide()
     if decision.found is not None and decision.found.content is not None:
         check_same_run(decision.found.path, decision.found.content, recipe, data)
+        check_same_beginning(decision.found.path, decision.found.content, run.init)
     return decision
+
+
+def _beginning(run: RunConfig, content: Mapping[str, Any] | None, progress: Progress) -> dict[str, Any]:
+    """What a checkpoint says of the weights that its run began with; of older ones nothing is known."""
+    if content is None:
+        return {"init": file_sha256(run.init) if run.init is not None and run.world.is_main else None}
+    if run.init is not None:
+        progress.say(f"--init {run.init}: not read again, as the run goes on")
+    return {"init": content["init"]} if "init" in content else {}
 
 
 def _open_data(run: RunConfig, progress: Progress) -> RunData:

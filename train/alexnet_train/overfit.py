@@ -13,6 +13,7 @@ from alexnet_train.records import Records
 from alexnet_train.requests import Requests
 from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import open_run_data, with_classes
+from alexnet_train.startweights import start_state
 from alexnet_train.stepper import Schedule, Stepper
 
 LOG_NAME = "overfit.jsonl"
@@ -21,7 +22,8 @@ LOG_NAME = "overfit.jsonl"
 def overfit(run: RunConfig, progress: Progress, num_batches: int) -> dict[str, Any]:
     """Train on the first `num_batches` batches, crops and noise and all, until a signal asks to stop; the last figures.
 
-    Rates are those of the first epoch. Writes a line of OUT/overfit.jsonl every log_every_steps and no checkpoint.
+    Weights are those of `run.init`, or drawn; rates are those of the first epoch. Writes a line of OUT/overfit.jsonl
+    every log_every_steps and no checkpoint.
     """
     data = open_run_data(run.shards, run.val_shards, run.stats)
     recipe = with_classes(run.recipe, data.train)
@@ -33,7 +35,10 @@ def overfit(run: RunConfig, progress: Progress, num_batches: int) -> dict[str, A
                 f"--overfit {num_batches}: an epoch has {stream.steps_per_epoch} batches; expected fewer"
             )
         schedule = Schedule(optim=optim, steps_per_epoch=stream.steps_per_epoch, records=Records(None))
-        stepper = Stepper(recipe, data.stats, run.world, schedule, bad_batches=run.out_dir)
+        state = None
+        if run.init is not None:
+            state = start_state(run.init, recipe, data.train.classes, data.stats, progress.say)
+        stepper = Stepper(recipe, data.stats, run.world, schedule, bad_batches=run.out_dir, state=state)
         # The stream uses the memory of a batch again.
         batches = [
             replace(batch, images_nhwc=batch.images_nhwc.clone())

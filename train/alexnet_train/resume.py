@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.files import file_sha256
 from alexnet_train.recipe import Recipe, recipe_from_dict
 from alexnet_train.rundata import RunData
 
@@ -39,4 +40,19 @@ def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: Ru
         raise AlexnetError(
             f"{path}: of the same training shards as {data.train.paths[0]} … with other labels or in another order; "
             "index and name them as before, or choose another --out"
+        )
+
+
+def check_same_beginning(path: Path, content: dict[str, Any], init: Path | None) -> None:
+    """Raise AlexnetError where the checkpoint at `path` is of a run that did not begin with the weights of `init`.
+
+    A run that goes on does not need them: without `init`, or where that file is gone, nothing is compared.
+    """
+    if init is None or "init" not in content or not init.is_file():  # earlier versions did not keep it
+        return
+    if content["init"] != file_sha256(init):
+        began = "others" if content["init"] else "drawn weights"
+        raise AlexnetError(
+            f"--init {init}: the run of {path} began with {began}; leave --init out to go on with it, or choose another "
+            "--out, or --fresh to begin anew there"
         )
