@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from alexnet_network import AlexNet
 from alexnet_shards.errors import FormatError
 from alexnet_train.checkpoint import (
+    check_weights,
     checkpoint_path,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
+from alexnet_train.recipe import load_recipe
 
 
 def content() -> dict[str, Any]:
@@ -112,3 +115,35 @@ def test_they_are_listed_by_step(tmp_path: Path) -> None:
         "step-00000020.pt",
         "step-100000000.pt",
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"recipe": 3}, {"model": [1]}, {"stats": None}, {"words": None}, {"classes": ["n1", "n2"]}, {"words": [1]}],
+)
+def test_what_somebody_changed_is_no_checkpoint(change: dict[str, Any], tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", content() | change)
+    with pytest.raises(FormatError, match=r"a\.pt: not a checkpoint of alexnet-train"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_weights_of_another_network_than_the_recipes_are_one_line() -> None:
+    """They were torch's error of many lines."""
+    config = load_recipe("demo", ["width=0.0625", "num_classes=7"]).model
+    weights = AlexNet(config).state_dict()
+    names = ("mean_nchw", "channel_mean_nchw", "axes_released", "axes_paper")
+    whole: dict[str, Any] = {"model": weights, "average": weights, "stats": dict.fromkeys(names, torch.zeros(1))}
+    check_weights(whole, config, "a.pt")
+    other = weights | {"fc8.bias": torch.zeros(3)}
+    fewer = {name: tensor for name, tensor in weights.items() if name != "conv1.bias"}
+    for change, words in (
+        ({"model": other}, r"a.pt: model, fc8.bias is \(3,\), expected \(7,\) by its own recipe"),
+        ({"average": other}, r"a.pt: average, fc8.bias is"),
+        ({"model": fewer}, r"conv1.bias is missing, expected \(6,\)"),
+        ({"model": weights | {"x": torch.zeros(2)}}, r"x is \(2,\), expected none"),
+        ({"model": weights | {"fc8.bias": 3}}, "fc8.bias is missing"),
+        ({"stats": {"mean_nchw": torch.zeros(1)}}, "a.pt: stats has mean_nchw; expected axes_paper"),
+    ):
+        with pytest.raises(FormatError, match=words) as caught:
+            check_weights(whole | change, config, "a.pt")
+        assert "\n" not in str(caught.value)

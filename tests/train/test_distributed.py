@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_train import distributed
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_train.distributed import World, choose_device, fresh_store, join_world
 from alexnet_train.metrics import read_metrics
@@ -202,6 +204,53 @@ def test_no_cuda_says_whose_fault_it_is(built: str | None, words: str, monkeypat
     monkeypatch.setattr(torch.version, "cuda", built)
     with pytest.raises(AlexnetError, match=rf"torch {torch.__version__.partition('+')[0]}.* finds no CUDA: .*{words}"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two in the environment"),
+        ({"WORLD_SIZE": "2"}, "no RANK and no MASTER_ADDR and no MASTER_PORT: unset WORLD_SIZE"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "9"}, "and no MASTER_ADDR: unset"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "a", "MASTER_PORT": "9"}, "RANK=2 .* expected 0 to 1"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "x"}, "MASTER_PORT=x .* 0 to 65535"),
+    ],
+)
+def test_an_environment_that_is_no_launchers_is_one_line(
+    environment: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AlexnetError, match=words), join_world("cpu"):
+        pass
+
+
+def test_an_empty_number_of_processes_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with join_world("cpu") as world:
+        assert world.size == 1
+
+
+def test_a_port_in_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        where = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for name, value in where.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(
+            AlexnetError, match=rf"process 0 of 2 cannot meet the others at 127.0.0.1:{port} "
+        ) as caught:
+            join_world("cpu").__enter__()
+    assert "\n" not in str(caught.value)
+
+
+def test_more_processes_than_gpus_are_one_line() -> None:
+    assert distributed._local_rank({"LOCAL_RANK": "1"}, 2) == 1
+    for environment in ({"LOCAL_RANK": "2"}, {}):
+        with pytest.raises(AlexnetError, match="2 GPUs here; expected 0 to 1"):
+            distributed._local_rank(environment, 2)
 
 
 TALLY = """

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 
 from alexnet_command.progress import Progress
@@ -128,6 +130,29 @@ def test_a_disk_without_room_is_said_before_the_work(parts: SimpleNamespace, mon
     with pytest.raises(AlexnetError, match=r"take 10\.8 kB, 5\.0 kB are free.*--nearest-classes N"):
         opened(parts, np.arange(21))
     assert not parts.file.path.exists()
+
+
+def test_features_are_not_kept_as_those_of_a_checkpoint_that_came_meanwhile(
+    make_run: Callable[..., str], run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the best.pt of a run that goes on: the old network's features had the new one's name."""
+    pattern = make_run(tmp_path / "shards")
+    sets = [word for one in ("width=0.0625", "batch_size=5", "epochs=1") for word in ("--set", one)]
+    run("train", "--shards", pattern, "--recipe", "demo", *sets, "--out", tmp_path / "run")
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+
+    def replaced(*words: Any) -> Any:
+        (tmp_path / "new.pt").write_bytes(best.read_bytes())
+        (tmp_path / "new.pt").replace(best)
+        return features_of(*words)
+
+    with ShardDataset([pattern]) as dataset:
+        (tmp_path / "photo.jpg").write_bytes(simplejpeg.encode_jpeg(dataset[0][0]))
+    monkeypatch.setattr(nearest, "features_of", replaced)
+    done = run("predict", "--checkpoint", best, "--nearest", tmp_path / "shards", tmp_path / "photo.jpg")
+    assert done.exit_code == 1
+    assert f"{best}: was replaced while it was read" in done.stderr
+    assert not list((tmp_path / "shards").glob("*.features-*"))
 
 
 CHILD = """

@@ -111,6 +111,20 @@ def test_a_file_over_a_base(tmp_path: Path) -> None:
     assert recipe.train.batch_size == released.train.batch_size
 
 
+def test_a_base_in_a_file_lies_beside_and_keeps_its_name(tmp_path: Path) -> None:
+    """A recipe over a run's recipe.toml had the name, and so the directory, of that run."""
+    (tmp_path / "run").mkdir()
+    save_recipe(tmp_path / "run" / "recipe.toml", load_recipe("small"))
+    (tmp_path / "run" / "mine.toml").write_text('base = "recipe.toml"\n[train]\nepochs = 3\n')
+    (tmp_path / "far.toml").write_text('base = "run/mine.toml"\n')
+    (tmp_path / "run" / "round.toml").write_text('base = "../run/round.toml"\n')
+    for name in ("run/mine", "far"):
+        recipe = load_recipe(str(tmp_path / f"{name}.toml"))
+        assert (recipe.name, recipe.train.epochs) == (name.rpartition("/")[2], 3)
+    with pytest.raises(AlexnetError, match="own base"):
+        load_recipe(str(tmp_path / "run" / "round.toml"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

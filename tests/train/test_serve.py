@@ -195,3 +195,11 @@ def test_a_browser_shows_a_run_that_trains_under_a_flood(
     again = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train_loss"] for line in again if line["kind"] == "epoch"]
     assert losses == [line["train_loss"] for line in epochs]
+
+
+def test_a_run_that_has_no_directory_yet_has_a_page(tmp_path: Path) -> None:
+    with serving(tmp_path / "later", 0, "127.0.0.1") as found:
+        assert found is not None
+        status, _, content = get(found, "/")
+        assert (status, b"No page yet" in content) == (200, True)
+        assert get(found, "/metrics.jsonl")[0] == 404

@@ -1,6 +1,12 @@
 """Updates: parts of a batch add up, number types and switches do what they say, the compiled network is the same."""
 
 import functools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +68,26 @@ def run(one: Updater, steps: int = 3) -> tuple[list[torch.Tensor], dict[str, tor
 def test_a_graph_is_of_a_compiled_step_in_one_part(words: tuple[str, ...]) -> None:
     with pytest.raises(AlexnetError, match=r"train.cuda_graphs with compile = .*; expected true and 0"):
         load_recipe("released", words)
+
+
+def test_where_torch_cannot_compile_one_line_says_so(make_run: Callable[..., str], tmp_path: Path) -> None:
+    """A machine without a C++ compiler: torch's own error is of many lines."""
+    settings = ("--set", "width=0.0625", "--set", "batch_size=4", "--set", "compile=true")
+    words = ["--shards", make_run(tmp_path / "shards"), "--recipe", "demo", *settings, "--device", "cpu", "--dry-run"]
+    without = {"PATH": str(tmp_path), "CXX": str(tmp_path / "g++"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "alexnet_train.cli", "train", *words],
+        env=os.environ | without,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: train\.compile: torch cannot compile here \(.*C\+\+ compiler.*\); install .*compile=false",
+        done.stderr.splitlines()[-1],
+    )
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 6, 100])

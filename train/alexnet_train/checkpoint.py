@@ -3,13 +3,16 @@
 import pickle
 import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from alexnet_network import AlexNet, DeviceStats, ModelConfig
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
 from alexnet_shards.parsing import PARSING_ERRORS
@@ -19,6 +22,8 @@ VERSION = 3
 READABLE_VERSIONS = (2, 3)
 NAME = re.compile(r"step-(\d+)\.pt")
 KEYS = frozenset({"recipe", "model", "stats", "classes", "words", "step", "epoch"})
+TABLES = ("recipe", "model", "stats")
+STATS_KEYS = {field.name for field in fields(DeviceStats)}
 STATE_KEYS = frozenset({"optimizer", "scaler", "stream", "epoch_tally", "log_tally", "shards"})
 
 
@@ -133,7 +138,37 @@ def _judge(path: Path, content: Any) -> Look:
         expected = " or ".join(map(str, READABLE_VERSIONS))
         reason = f"checkpoint of version {version!r}, expected {expected}"
         return Look(path=path, verdict=Verdict.OTHER_VERSION, reason=reason)
-    if not content.keys() >= KEYS:
+    if not content.keys() >= KEYS or not _is_plain(content):
         return Look(path=path, verdict=Verdict.FOREIGN, reason=Verdict.FOREIGN.value)
     verdict = Verdict.WHOLE if content.keys() >= STATE_KEYS else Verdict.WEIGHTS_ONLY
     return Look(path=path, verdict=verdict, reason=verdict.value, content=content)
+
+
+def _is_plain(content: Mapping[str, Any]) -> bool:
+    """Whether what every checkpoint has is of the kinds that it has them of: somebody may have changed it."""
+    lists = [content["classes"], content["words"]]
+    return (
+        all(isinstance(content[key], Mapping) for key in TABLES)
+        and all(isinstance(one, list) and all(type(word) is str for word in one) for one in lists)
+        and len(lists[0]) == len(lists[1])
+    )
+
+
+def check_weights(content: Mapping[str, Any], config: ModelConfig, where: str) -> None:
+    """Raise FormatError, naming `where`, unless a checkpoint's weights, averaged ones too, are of that network.
+
+    And its statistics whole: somebody may have changed either.
+    """
+    if content["stats"].keys() != STATS_KEYS:
+        raise FormatError(f"{where}: stats has {', '.join(content['stats'])}; expected {', '.join(sorted(STATS_KEYS))}")
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in AlexNet(config).state_dict().items()}
+    for part in ("model", "average"):
+        given = content.get(part, content["model"])
+        for name in {**expected, **given}:
+            found = tuple(given[name].shape) if isinstance(given.get(name), Tensor) else "missing"
+            if found != expected.get(name, "none"):
+                raise FormatError(
+                    f"{where}: {part}, {name} is {found}, expected {expected.get(name, 'none')} by its own recipe: changed "
+                    "by somebody; use another checkpoint"
+                )

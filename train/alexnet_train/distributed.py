@@ -25,6 +25,8 @@ PARENT_POLL_SECONDS = 0.5
 # What a step and a checkpoint may take, so that who leaves has saved.
 LEAVE_SECONDS = 120.0
 
+HOW_TO_LAUNCH = "unset WORLD_SIZE for one process, or start them with torchrun"
+
 T = TypeVar("T")
 
 
@@ -159,7 +161,7 @@ def join_world(device_name: str) -> Iterator[World]:
     `device_name` is auto, cpu, cuda or cuda:N; with several processes each takes the GPU of its LOCAL_RANK. A process
     whose torchrun is gone asks itself to leave. Raises AlexnetError where another process of the run is gone.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _launched(os.environ)
     device = choose_device(device_name)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         threading.Thread(target=leave_with_parent, args=(os.getppid(),), daemon=True, name="launcher").start()
@@ -167,11 +169,9 @@ def join_world(device_name: str) -> Iterator[World]:
         yield World(device=device)
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device("cuda", _local_rank(os.environ, torch.cuda.device_count()))
         torch.cuda.set_device(device)
-    store, rank, size = next(rendezvous("env://"))
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
+    rank = _meet("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(rank=rank, size=size, device=device)
     except RuntimeError as error:
@@ -182,6 +182,50 @@ def join_world(device_name: str) -> Iterator[World]:
         ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _launched(environment: Mapping[str, str]) -> int:
+    """How many processes this one was started with; raises AlexnetError where the environment is no launcher's."""
+    text = environment.get("WORLD_SIZE") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise AlexnetError(f"WORLD_SIZE={text} in the environment; expected a number of processes: {HOW_TO_LAUNCH}")
+    if int(text) == 1:
+        return 1
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if missing:
+        raise AlexnetError(f"WORLD_SIZE={text} in the environment, and no {' and no '.join(missing)}: {HOW_TO_LAUNCH}")
+    for name, end in (("RANK", int(text)), ("MASTER_PORT", 1 << 16)):
+        if not environment[name].isdecimal() or int(environment[name]) >= end:
+            raise AlexnetError(
+                f"{name}={environment[name]} in the environment; expected 0 to {end - 1}: {HOW_TO_LAUNCH}"
+            )
+    return int(text)
+
+
+def _local_rank(environment: Mapping[str, str], gpus: int) -> int:
+    """The number of this process's GPU of `gpus`; raises AlexnetError where there is none of that number."""
+    text = environment.get("LOCAL_RANK", "")
+    if not text.isdecimal() or int(text) >= gpus:
+        raise AlexnetError(
+            f"LOCAL_RANK={text or 'nothing'} in the environment, and {gpus} GPUs here; expected 0 to {gpus - 1}: start as "
+            "many processes on a machine as it has GPUs, or give --device cpu"
+        )
+    return int(text)
+
+
+def _meet(backend: str) -> int:
+    """Join the other processes; this one's number. Raises AlexnetError where that cannot be, as for a port in use."""
+    where = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+    try:
+        store, rank, size = next(rendezvous("env://"))
+        dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise AlexnetError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot meet the others at {where} ({reason}); "
+            "see that the address is the first machine's and the port is free there"
+        ) from error
+    return int(rank)
 
 
 def leave_with_parent(parent_pid: int, seconds: float = LEAVE_SECONDS) -> None:

@@ -15,7 +15,7 @@ from alexnet_shards.manifest import ClassFact
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream import Stop, Stream, StreamConfig
 from alexnet_train.answers import AnswerSheet
-from alexnet_train.checkpoint import load_checkpoint
+from alexnet_train.checkpoint import check_weights, load_checkpoint
 from alexnet_train.classlist import list_sha256, order_of
 from alexnet_train.distributed import World
 from alexnet_train.recipe import recipe_from_dict
@@ -51,6 +51,7 @@ def load_classifier(path: Path, device: torch.device) -> Classifier:
 def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> Classifier:
     """The network that a loaded checkpoint holds, on `device`."""
     recipe = recipe_from_dict(content["recipe"], where)
+    check_weights(content, recipe.model, where)
     model = AlexNet(recipe.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.load_state_dict(content.get("average", content["model"]))
     stats = DeviceStats(**{name: tensor.to(device) for name, tensor in content["stats"].items()})

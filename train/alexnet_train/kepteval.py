@@ -31,7 +31,7 @@ class KeptEvaluation:
         """Made before the checkpoints are read. `how` is every option that the result depends on."""
         self.path = checkpoints[0].parent / KEPT_NAME
         self._checkpoints, self._shards, self._how = tuple(checkpoints), shards, dict(how)
-        self._files = [_file_of(path) for path in checkpoints]
+        self._files = [file_of(path) for path in checkpoints]
 
     def found_or_computed(
         self, compute: Callable[[], dict[str, Any]], world: World, again: bool, say: Callable[[str], None]
@@ -63,7 +63,7 @@ class KeptEvaluation:
         It is not kept where a checkpoint has been replaced meanwhile, as by a run that goes on: nobody knows which of
         the two was read.
         """
-        if [_file_of(path) for path in self._checkpoints] != self._files:
+        if [file_of(path) for path in self._checkpoints] != self._files:
             return
         others = [entry for entry in self._entries() if entry["conditions"] != self._conditions]
         entry = {"conditions": self._conditions, "result": as_json_values(dict(result))}
@@ -109,7 +109,7 @@ def _sum_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _file_of(path: Path) -> tuple[int, int, int, int] | None:
+def file_of(path: Path) -> tuple[int, int, int, int] | None:
     """What changes where another file comes under this name, or its bytes are written over; None of no file."""
     try:
         facts = path.stat()

@@ -12,7 +12,7 @@ from alexnet_command.progress import Progress
 from alexnet_shards.files import file_sha256
 from alexnet_stream import Stop, Stream
 from alexnet_train.activity import fixed_images
-from alexnet_train.checkpoint import checkpoint_path, load_checkpoint
+from alexnet_train.checkpoint import check_weights, checkpoint_path, load_checkpoint
 from alexnet_train.distributed import World
 from alexnet_train.metrics import MetricsLog, read_metrics
 from alexnet_train.recipe import Recipe, save_recipe
@@ -126,6 +126,7 @@ def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, run: RunConf
     decision = Decision() if fresh else directory.decide()
     if decision.found is not None and decision.found.content is not None:
         check_same_run(decision.found.path, decision.found.content, recipe, data)
+        check_weights(decision.found.content, recipe.model, str(decision.found.path))
         check_same_beginning(decision.found.path, decision.found.content, run.init)
     return decision
 

@@ -167,15 +167,22 @@ def _find(name_or_file: str) -> Path:
     return RECIPES_DIR / f"{name_or_file}.toml"
 
 
+def _beside(path: Path, base: str) -> str:
+    """`base` of the recipe file `path`, whose folder it is looked for in first."""
+    near = path.parent / base
+    return str(near) if base.endswith(".toml") and near.is_file() else base
+
+
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """The tables of a recipe file laid over those of its base."""
-    if path in seen:
+    if path.resolve() in seen:
         raise AlexnetError(f"{path}: the recipe is its own base; expected a chain that ends at {DEFAULT_RECIPE}")
     table = load_toml(Where(path=path, what="recipe", remedy="expected TOML"))
     base = table.pop("base", None)
     if base is None:
         return table
-    merged = _read(_find(str(base)), (*seen, path))
+    merged = _read(_find(_beside(path, str(base))), (*seen, path.resolve()))
+    merged.pop("name", None)  # that of the base
     for section, values in table.items():
         if isinstance(values, dict) and isinstance(merged.get(section), dict):
             merged[section] = merged[section] | values

@@ -83,7 +83,10 @@ class Served:
 
     def content(self, name: str) -> tuple[Any, int] | None:
         """The open file of that name and its bytes; None where there is none, or a link, or no file."""
-        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # a run that has not begun has none yet
+            return None
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             file = os.fdopen(os.open(name, flags, dir_fd=folder), "rb")

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from alexnet_network import (
     make_scaler,
     set_switches,
 )
+from alexnet_shards.errors import AlexnetError
 from alexnet_stream import Batch
 from alexnet_train.batchloss import BatchLoss
 from alexnet_train.distributed import World
@@ -64,7 +66,7 @@ class Updater:
         for part, is_last in micro_batches(batch, train.micro_batch_size):
             self._draw_masks_of(place, len(part.labels), step)
             place += len(part.labels)
-            with world.averaging(self.network, is_last):
+            with world.averaging(self.network, is_last), _compiling(wanted=train.compile):
                 with autocast(world.device, train.precision):
                     found, found_ranks = self.network(part.images_nhwc, part.flip, part.noise_z, part.labels)
                 share = world.size / train.batch_size
@@ -134,6 +136,21 @@ def micro_batches(batch: Batch, size: int) -> Iterator[tuple[Batch, bool]]:
         end = min(begin + (size or total), total)
         part = batch if end - begin == total else Batch(**{key: t[begin:end] for key, t in vars(batch).items()})
         yield part, end == total
+
+
+@contextmanager
+def _compiling(*, wanted: bool) -> Iterator[None]:
+    """Raises AlexnetError where torch.compile was `wanted` and cannot compile here, as without a C++ compiler."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not wanted or "BackendCompilerFailed" not in {kind.__name__ for kind in type(error).__mro__}:
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in lines if not line.endswith("raised:")), type(error).__name__)
+        raise AlexnetError(
+            f"train.compile: torch cannot compile here ({reason}); install a C++ compiler, or give --set compile=false"
+        ) from error
 
 
 def seed_dropout(seed: int, step: int) -> None:

@@ -60,6 +60,7 @@ def predict(**options: Any) -> None:
         from alexnet_train.checkpoint import load_checkpoint
         from alexnet_train.distributed import choose_device
         from alexnet_train.evaluate import classifier_of
+        from alexnet_train.kepteval import file_of
         from alexnet_train.predict import BadFile, predict
         from alexnet_train.rundir import chosen_checkpoint
     if (options["nearest_classes"] or 0) > options["top"]:
@@ -76,12 +77,15 @@ def predict(**options: Any) -> None:
 
         page = predictions_path(options["html"])
     checkpoint = chosen_checkpoint(options["checkpoint"])
+    read = file_of(checkpoint)
     content = load_checkpoint(checkpoint)
     classifier = classifier_of(content, str(checkpoint), choose_device(options["device"]))
     pixels = PixelRecipe.from_dict(content.get("pixels", {}))
     how = {"views": int(options["views"]), "top": options["top"], "on_bad": on_bad}
     found = predict(classifier, options["images"], pixels, **how)
-    neighbours = _add_nearest(found, classifier, checkpoint, pixels, options) if options["nearest"] and found else None
+    neighbours = None
+    if options["nearest"] and found:
+        neighbours = _add_nearest(found, classifier, (checkpoint, read), pixels, options)
     show_result(options, {"images": found})
     if page is not None:
         write_predict_page(page, found, classifier.classes, pixels, neighbours)
@@ -90,12 +94,18 @@ def predict(**options: Any) -> None:
 
 
 def _add_nearest(
-    found: list[dict[str, Any]], classifier: Any, checkpoint: Path, pixels: Any, options: dict[str, Any]
+    found: list[dict[str, Any]], classifier: Any, source: tuple[Path, Any], pixels: Any, options: dict[str, Any]
 ) -> Any:
-    """Add "nearest" to each picture that was found; where they were looked for."""
+    """Add "nearest" to each picture that was found; where they were looked for.
+
+    `source` is the checkpoint and what file it was (file_of) before it was read. Raises AlexnetError where it has been
+    replaced: features of the one would be kept as those of the other.
+    """
     from alexnet_command.progress import Progress
+    from alexnet_shards.errors import AlexnetError
     from alexnet_stream import open_shards
     from alexnet_train.featurefile import FeatureFile, folder_of
+    from alexnet_train.kepteval import file_of
     from alexnet_train.nearest import features_of, open_neighbours, rows_of_classes
     from alexnet_train.predict import likeliest, load_images
 
@@ -103,7 +113,9 @@ def _add_nearest(
     features = features_of(classifier, load_images([Path(one["image"]) for one in found], pixels))
     count = options["nearest_classes"]
     rows = rows_of_classes(shards, likeliest(found, count) if count else None)
-    file = FeatureFile.of(folder_of(shards, options["features"]), shards, checkpoint, features.shape[1])
+    file = FeatureFile.of(folder_of(shards, options["features"]), shards, source[0], features.shape[1])
+    if file_of(source[0]) != source[1]:
+        raise AlexnetError(f"{source[0]}: was replaced while it was read, as by a run that goes on; start again")
     with Progress("features", "images") as progress:
         neighbours = open_neighbours(classifier, shards, file, rows, progress)
     for one, nearest in zip(found, neighbours.of(features), strict=True):
