@@ -2,8 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,99 +17,12 @@ from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
 from alexnet_prep.keys import archive_keys
+from alexnet_prep.rawlabels import RawLabels, by_schemas, classes_of, numbered
 from alexnet_prep.split import Labels, SplitSource, sort_members
 from alexnet_prep.splitfiles import SplitFiles
 from alexnet_shards.index import NO_LABEL
-from alexnet_shards.labels import class_numbers
-from alexnet_shards.manifest import ClassFact
 
-MAX_CLASSES = 32_768  # that are made of labels alone, without a list
-SAMPLES_OF_CAPTIONS = 50  # from so many on, texts that are mostly distinct are no classes
 WNID = re.compile(rb"n\d{8}(?!\d)")
-
-
-class LabelColumn:
-    """Labels as they are read, one an image: class numbers, or class names; where both come, all are names."""
-
-    def __init__(self) -> None:
-        self._values = array("q")
-        self._names: dict[str, int] = {}
-
-    def add(self, label: int | str | None) -> None:
-        """Take the label of the next image."""
-        if label is None:
-            self._values.append(NO_LABEL)
-        elif isinstance(label, str) or self._names:
-            if not self._names:
-                self._become_names()
-            self._values.append(self._names.setdefault(str(label), len(self._names)))
-        else:
-            self._values.append(label)
-
-    def _become_names(self) -> None:
-        numbers, self._values = self._values, array("q")
-        for number in numbers:
-            known = number == NO_LABEL
-            self._values.append(NO_LABEL if known else self._names.setdefault(str(number), len(self._names)))
-
-    def labels(self) -> "RawLabels":
-        """All of them."""
-        return RawLabels(np.array(self._values, np.int64), tuple(self._names))
-
-
-@dataclass(frozen=True, eq=False)
-class RawLabels:
-    """(N,) int64: class numbers, or, where there are `names`, places among those; NO_LABEL where an image has none."""
-
-    values: npt.NDArray[np.int64]
-    names: tuple[str, ...] = ()
-
-    def without(self, rows: npt.NDArray[np.bool_]) -> "RawLabels":
-        """The labels of all other images."""
-        return replace(self, values=self.values[~rows])
-
-
-def classes_of(labels: RawLabels, where: Path) -> ClassList:
-    """The classes that labels alone make: their sorted names, or the numbers up to the largest.
-
-    Raises SourceError where they can be no classes.
-    """
-    captions = len(labels.values) >= SAMPLES_OF_CAPTIONS and len(labels.names) > len(labels.values) // 2
-    example = labels.names[0][:40] if labels.names else ""
-    if captions or len(labels.names) > MAX_CLASSES:
-        raise SourceError(
-            f"{where}: {len(labels.names):,} different labels of {len(labels.values):,} images, as {example!r}: they "
-            "look like captions; say where class labels stand with --label, or which there are with --classes"
-        )
-    largest = int(labels.values.max(initial=NO_LABEL))
-    if not labels.names and largest >= MAX_CLASSES:
-        raise SourceError(f"{where}: label {largest:,}; expected below {MAX_CLASSES:,} where no list gives the classes")
-    names = sorted(labels.names) if labels.names else [str(number) for number in range(largest + 1)]
-    return ClassList(classes=tuple(ClassFact(wnid=name) for name in names))
-
-
-def numbered(labels: RawLabels, classes: ClassList, name_of: Callable[[int], str]) -> Labels:
-    """(N,) int32 0-based labels of `classes`; `name_of` names image n.
-
-    Raises SourceError, naming an image, for a label that is no class.
-    """
-    listed = f"the {len(classes.classes):,} classes of {classes.origin or 'the training split'}"
-    if not labels.names:
-        beyond = np.flatnonzero(labels.values >= len(classes.classes))
-        if len(beyond):
-            raise SourceError(
-                f"{name_of(int(beyond[0]))}: its label is {labels.values[beyond[0]]}, but {listed} are 0 to "
-                f"{len(classes.classes) - 1:,}; give the list of all with --classes"
-            )
-        return labels.values.astype(np.int32)
-    number_of = class_numbers(classes.classes)
-    numbers = np.array([number_of.get(name, -2) for name in labels.names] + [NO_LABEL], np.int32)
-    found: Labels = numbers[labels.values]  # NO_LABEL is the last place
-    unknown = np.flatnonzero(found == -2)
-    if len(unknown):
-        name = labels.names[labels.values[unknown[0]]]
-        raise SourceError(f"{name_of(int(unknown[0]))}: its label is {name[:60]!r}; expected one of {listed}")
-    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,7 +89,9 @@ class LabelledSource(ABC):
             )
         self.check(split)
         found = self.found(split, tick)
-        return labelled_split(found, self._classes(found, tick), self.edition)
+        listed = listed_classes(self.directory, self.rules)
+        classes = listed or self._classes(found, tick)
+        return labelled_split(_by_schemas(found, classes, listed is not None), classes, self.edition)
 
     @abstractmethod
     def check(self, split: str) -> None:
@@ -194,7 +108,7 @@ class LabelledSource(ABC):
     def _classes(self, found: Found, tick: Tick) -> ClassList:
         first = self.splits[0]
         of_first = found if found.split == first else None
-        there = listed_classes(self.directory, self.rules) or self.known or self.named(of_first)
+        there = self.known or self.named(of_first)
         if there is not None:
             return there
         of_first = of_first or self.found(first, tick)
@@ -248,6 +162,15 @@ def labelled_split(found: Found, classes: ClassList, edition: str) -> SplitSourc
     )
 
 
+def _by_schemas(found: Found, classes: ClassList, is_listed: bool) -> Found:
+    if not any(found.class_names):
+        return found
+    files = list(zip(found.containers, found.class_names, strict=True))
+    return replace(
+        found, labels=by_schemas(found.labels, found.members.locations["container"], files, classes, is_listed)
+    )
+
+
 def _labelled_alone(found: Found, without: npt.NDArray[np.bool_]) -> Found:
     for row in np.flatnonzero(without):
         found.ledger.ignore(entries.UNLABELLED, bytes(found.members.names[row]).decode("utf-8", "surrogateescape"))
@@ -278,10 +201,3 @@ def _check_order(members: Members, labels: Labels, classes: ClassList, where: Pa
             f"({wrong:,} of {compared:,} like it); "
             "expected classes in the order of the labels: sorted WNIDs, mostly"
         )
-
-
-def listed_names(names: Sequence[str], where: Path) -> ClassList:
-    """Classes by names in label order, as a file's schema lists them; raises SourceError where one stands twice."""
-    if len(set(names)) != len(names) or not all(names):
-        raise SourceError(f"{where}: its class names are not distinct; give the classes with --classes")
-    return ClassList(classes=tuple(ClassFact(wnid=name) for name in names), origin=f"the schema of {where.name}")

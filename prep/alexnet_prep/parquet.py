@@ -1,5 +1,6 @@
 """Sources of parquet files with an image and a label column, as Hugging Face's data sets are kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +12,10 @@ from alexnet_prep.classes import ClassList, ClassRules
 from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
-from alexnet_prep.labelled import Found, LabelColumn, LabelledSource, listed_names
+from alexnet_prep.labelled import Found, LabelledSource
 from alexnet_prep.names import MAX_NAME_BYTES, shortened
 from alexnet_prep.parquetfile import INDEX_ROWS, Columns, ParquetFile, find_columns, worded
+from alexnet_prep.rawlabels import LabelColumn, listed_names
 from alexnet_prep.splitfiles import split_files
 from alexnet_shards.editions import plain_name
 from alexnet_shards.splits import listed
@@ -73,11 +75,8 @@ class ParquetSource(LabelledSource):
                         f"{path}: {len(names) - first:,} rows, {len(rows[-1]):,} by its footer; fetch it again"
                     )
                 tick(len(rows[-1]))
-        image = columns[0].image
-        if any(each.image != image for each in columns):
-            raise SourceError(
-                f"{paths[0]}: images in {image}, in other files elsewhere; name it with --columns image=COLUMN"
-            )
+        image = _one_for_all([each.image for each in columns], paths, "image")
+        _one_for_all([each.label for each in columns if each.label], paths, "label")
         locations = np.concatenate([np.empty(0, LOCATION_DTYPE), *rows])
         for _ in names:
             ledger.found()
@@ -105,6 +104,15 @@ def find_parquet_source(directory: Path, rules: ClassRules | None, fields: Field
     if not found.splits:
         return None
     return ParquetSource(directory=directory, by_split=found, rules=rules or ClassRules(), fields=fields)
+
+
+def _one_for_all(names: list[str], paths: Sequence[Path], what: str) -> str:
+    """The column that all files have; raises SourceError where they have several."""
+    if len(set(names)) > 1:
+        raise SourceError(
+            f"{paths[0].parent}: {what}s in {listed(sorted(set(names)))}, by file; name one with --columns {what}=COLUMN"
+        )
+    return names[0] if names else ""
 
 
 def _locations(file: ParquetFile, container: int) -> "np.ndarray[Any, Any]":

@@ -26,8 +26,9 @@ from alexnet_prep.entries import PICTURE_ENDINGS, Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
 from alexnet_prep.forward import ArchiveOpener, OpenArchive, is_streamed
-from alexnet_prep.labelled import Found, LabelColumn, LabelledSource
+from alexnet_prep.labelled import Found, LabelledSource
 from alexnet_prep.names import MAX_NAME_BYTES, shortened
+from alexnet_prep.rawlabels import LabelColumn
 from alexnet_prep.splitfiles import split_files
 from alexnet_shards.editions import plain_name
 from alexnet_shards.errors import FormatError

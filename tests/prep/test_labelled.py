@@ -1,7 +1,6 @@
 """Labels that are numbers or names, and the classes they are of."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,8 @@ from alexnet_prep.archive import LOCATION_DTYPE, Members
 from alexnet_prep.classes import ClassList
 from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
-from alexnet_prep.labelled import Found, LabelColumn, RawLabels, classes_of, labelled_split, listed_names, numbered
+from alexnet_prep.labelled import Found, labelled_split
+from alexnet_prep.rawlabels import LabelColumn, RawLabels
 from alexnet_shards.manifest import ClassFact
 
 
@@ -44,36 +44,6 @@ def found(names: list[str], labels: RawLabels, split: str = "train") -> Found:
         ledger=ledger,
         place_of=lambda row: f"a_{row}",
     )
-
-
-def test_numbers_and_names() -> None:
-    assert raw(3, None, 0).values.tolist() == [3, -1, 0]
-    names = raw("b", None, "a", "b")
-    assert (names.values.tolist(), names.names) == ([0, -1, 1, 0], ("b", "a"))
-    mixed = raw(7, None, "a", 7)
-    assert (mixed.values.tolist(), mixed.names) == ([0, -1, 1, 0], ("7", "a"))
-
-
-def test_classes_that_labels_make() -> None:
-    assert [fact.wnid for fact in classes_of(raw("b", "a", None), Path("x")).classes] == ["a", "b"]
-    assert [fact.wnid for fact in classes_of(raw(2, 0), Path("x")).classes] == ["0", "1", "2"]
-    with pytest.raises(
-        SourceError, match="60 different labels of 60 images, as 'a photo of 0': they look like captions"
-    ):
-        classes_of(raw(*(f"a photo of {number}" for number in range(60))), Path("x"))
-    with pytest.raises(SourceError, match="label 50,000; expected below 32,768"):
-        classes_of(raw(50_000), Path("x"))
-
-
-def test_labels_of_a_class_list() -> None:
-    assert numbered(raw(1, None, 0), class_list("a", "b"), str).tolist() == [1, -1, 0]
-    assert numbered(raw("b", None, "a"), class_list("a", "b"), str).tolist() == [1, -1, 0]
-    with pytest.raises(SourceError, match="1: its label is 2, but the 2 classes of --classes are 0 to 1"):
-        numbered(raw(0, 2), class_list("a", "b"), str)
-    with pytest.raises(SourceError, match="0: its label is 'c'; expected one of the 2 classes of --classes"):
-        numbered(raw("c"), class_list("a", "b"), str)
-    with pytest.raises(SourceError, match="not distinct"):
-        listed_names(["a", "a"], Path("x"))
 
 
 def test_a_table_in_the_order_of_keys() -> None:
@@ -112,8 +82,3 @@ def test_a_class_list_in_another_order_is_noticed() -> None:
         SourceError, match=r"n00000001_1_n00000001.JPEG has label 0, which is n00000003 in --classes \(2 of 3"
     ):
         labelled_split(found(names, raw(0, 1, 2)), class_list(*reversed(wnids)), "parquet")
-
-
-def test_fields_of_a_found_split_are_plain(tmp_path: Path) -> None:
-    value: Any = raw(1, 2).without(np.array([True, False]))
-    assert value.values.tolist() == [2]

@@ -111,11 +111,29 @@ def test_labels_of_every_form(tmp_path: Path, write_parquet: Any) -> None:
     test = read(tmp_path / "t", "test")
     assert (test.labels.tolist(), [fact.wnid for fact in test.classes]) == ([-1, -1], ["cat", "dog"])
     write_parquet(tmp_path / "o/train.parquet", [("a.jpg", b"1", 2)], ["cat", "dog"])
-    with pytest.raises(SourceError, match=r"train.parquet: a.jpg: its label is 2, but the 2 classes of the schema of"):
+    with pytest.raises(SourceError, match=r"o/train.parquet: holds label 2, but its schema names 2 classes"):
         read(tmp_path / "o")
     write_parquet(tmp_path / "m/train.parquet", [("a.jpg", b"1", -5)])
     with pytest.raises(SourceError, match=r"train.parquet: row 0 has label -5; expected a class number"):
         read(tmp_path / "m")
+
+
+def test_a_split_without_some_class_has_numbers_of_its_own(tmp_path: Path, write_parquet: Any) -> None:
+    write_parquet(tmp_path / "train.parquet", [(f"{n}.jpg", b"1", n) for n in range(3)], ["cat", "cow", "dog"])
+    write_parquet(tmp_path / "validation.parquet", [("a.jpg", b"1", 1), ("b.jpg", b"2", 0)], ["cat", "dog"])
+    assert read(tmp_path, "val").labels.tolist() == [2, 0]
+    (tmp_path / "LOC_synset_mapping.txt").write_text(
+        "n01 dog\nn02 fox\nn03 cow\nn04 cat\n"
+    )  # of more, and in its order
+    assert read(tmp_path).labels.tolist() == [3, 2, 0]
+    assert read(tmp_path, "val").labels.tolist() == [0, 3]
+
+
+def test_one_column_of_labels_in_all_files(tmp_path: Path) -> None:
+    for number, name in enumerate(("label", "wnid")):
+        pq.write_table(pa.table({"image": [b"one"], name: ["a"]}), tmp_path / f"train-{number}.parquet")
+    with pytest.raises(SourceError, match="labels in label, wnid, by file; name one with --columns label=COLUMN"):
+        read(tmp_path)
 
 
 def test_pictures_without_names(tmp_path: Path) -> None:
