@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from alexnet_prep.errors import SourceError
-from alexnet_remote import ForwardFile, Patience, Stop, head_of, open_forward
+from alexnet_remote import MAGIC_BYTES, ForwardFile, Patience, Stop, compression_of, head_of, open_forward
 from alexnet_shards.editions import ADDRESS_SUFFIX, plain_name
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.shown import public_address
@@ -18,9 +18,6 @@ from alexnet_shards.shown import public_address
 PIECE_BYTES = 8 << 20
 LOOKS_AT_ONCE = 16
 ReadAt = Callable[[int, int], bytes]
-# How gzip, zstd, bzip2 and xz begin; of which not all can be read.
-COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0")
-MAGIC_BYTES = 6
 
 
 class OpenArchive(Protocol):
@@ -114,10 +111,10 @@ def is_streamed(path: Path) -> bool:
 
 
 def begins_compressed(path: Path) -> bool:
-    """Whether a local file is compressed, by its first bytes; raises OSError where it cannot be read."""
+    """Whether a local file is compressed, by any means; raises OSError where it cannot be read."""
     file = LocalFile(path)
     try:
-        return file.read_at(0, MAGIC_BYTES).startswith(COMPRESSED)
+        return bool(compression_of(file.read_at(0, MAGIC_BYTES)))
     finally:
         file.close()
 

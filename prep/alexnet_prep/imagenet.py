@@ -21,7 +21,7 @@ from alexnet_shards.manifest import ClassFact
 
 TRAIN_NAME = re.compile(rb"(n\d{8})_.+")
 SHOWN_COUNTS = 20
-NUMBERED_NAME = re.compile(rb"ILSVRC\d{4}_(?:val|test)_(\d{8})\.\w+")
+NUMBERED_NAME = re.compile(rb"(ILSVRC\d{4}_(?:val|test)_)(\d{8})\.\w+")
 
 
 def read_official_split(
@@ -38,14 +38,14 @@ def read_official_split(
         raise SourceError(f"{directory}: no {edition.name_of(split)}; expected the archive of the {split} split there")
     devkit = read_devkit(directory / edition.devkit, edition.year)
     notes: list[str] = []
-    truth = None
+    truth, prefix = None, f"ILSVRC{edition.year}_{split}_"
     if split == "train":
         members = read_nested_tar(archive, 0, tick, opener)
         official = _train_labels(archive, members, devkit)
     else:
         truth = _truth(edition, directory, split, devkit, notes)
         members = read_flat_tar(archive, 0, tick, opener)
-        official = _numbered_labels(archive, members, truth)
+        official = _numbered_labels(archive, members, truth, prefix)
     members, official, keys = sort_members(members, official, None, str(archive))
     members, patched, containers = _patch(edition, (directory, split), members, notes, opener)
     classes = [ClassFact(wnid=c.wnid, words=c.words, official_id=c.official_id) for c in devkit.classes]
@@ -66,7 +66,7 @@ def read_official_split(
         account=members.account,
         sparse=members.sparse,
     )
-    missing, lines = _missing_classes(found) if truth is None else _missing_numbers(found, truth)
+    missing, lines = _missing_classes(found) if truth is None else _missing_numbers(found, truth, prefix)
     lines = [*lines, *notes, *members.account.lines(split)]
     return replace(found, missing=missing + members.account.lost(), notes=tuple(lines))
 
@@ -86,9 +86,15 @@ def _missing_classes(found: SplitSource) -> tuple[int, list[str]]:
     return sum(max(0, each.expected - each.found) for each in differences), lines
 
 
-def _missing_numbers(found: SplitSource, truth: Labels) -> tuple[int, list[str]]:
+def _number(name: bytes, prefix: str) -> int:
+    """The number of an image of the validation or test set, 0 of what is called otherwise: of another year, say."""
+    match = NUMBERED_NAME.fullmatch(name)
+    return int(match[2]) if match is not None and match[1] == prefix.encode() else 0
+
+
+def _missing_numbers(found: SplitSource, truth: Labels, prefix: str) -> tuple[int, list[str]]:
     """(images that the ground truth lists and the archive lacks, a line that names them)."""
-    there = {int(match[1]) for match in map(NUMBERED_NAME.fullmatch, found.names) if match is not None}
+    there = {_number(bytes(name), prefix) for name in found.names}
     missing = [f"{number:08d}" for number in range(1, len(truth) + 1) if number not in there]
     if not missing:
         return 0, []
@@ -128,18 +134,17 @@ def _truth(edition: Edition, directory: Path, split: str, devkit: Devkit, notes:
     return None
 
 
-def _numbered_labels(archive: Path, members: Members, truth: Labels | None) -> Labels:
+def _numbered_labels(archive: Path, members: Members, truth: Labels | None, prefix: str) -> Labels:
     """0-based devkit labels by the number in each name: the archive's order is not the names' order."""
     if truth is None:
         return np.full(len(members.names), NO_LABEL, np.int32)
     numbers = np.empty(len(members.names), np.int64)
     for row, name in enumerate(members.names):
-        match = NUMBERED_NAME.fullmatch(name)
-        number = int(match[1]) if match is not None else 0
+        number = _number(bytes(name), prefix)
         if not 1 <= number <= len(truth):
             raise SourceError(
-                f"{archive}: {name.decode('utf-8', 'surrogateescape')} has no ground truth; expected a name that ends in a "
-                f"number 1..{len(truth)}, and the devkit of the same edition"
+                f"{archive}: {name.decode('utf-8', 'surrogateescape')} has no ground truth; expected names as "
+                f"{prefix}00000001.JPEG, of 1..{len(truth)}, and the devkit of the same edition"
             )
         numbers[row] = number
     labels: Labels = truth[numbers - 1] - np.int32(1)

@@ -11,15 +11,13 @@ from typing import Protocol
 from alexnet_prep.archive import Extents, Sparse
 from alexnet_prep.errors import SourceError
 from alexnet_prep.forward import (
-    COMPRESSED,
-    MAGIC_BYTES,
     address_of,
     begins_compressed,
     is_address,
     opened_forward,
     read_fully,
 )
-from alexnet_remote import NoRangesError, RangedFile, open_ranged
+from alexnet_remote import MAGIC_BYTES, NoRangesError, RangedFile, compression_of, open_ranged
 from alexnet_shards.errors import AlexnetError
 
 MAX_OPEN = 64  # containers that one reader keeps open: a set may have thousands, a process some hundred files
@@ -102,17 +100,14 @@ class RangedReader(TarReader):
         self._file.close()
 
 
-class StreamReader:
+class StreamReader(TarReader):
     """Images of a tar that can only be read forward; one behind what was read costs a reading from the beginning."""
 
-    has_sizes = True
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._stack = path, ExitStack()
+    def __init__(self, path: Path, extents: dict[int, Extents]) -> None:
+        self._path, self._extents, self._stack = path, extents, ExitStack()
         self._file = self._stack.enter_context(opened_forward(path))
 
-    def read(self, name: bytes, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`."""
+    def _read_at(self, offset: int, size: int) -> bytes:
         if offset < self._file.place:
             self._stack.close()
             self._file = self._stack.enter_context(opened_forward(self._path))
@@ -174,8 +169,8 @@ class SourceReader:
         extents = {place: pieces for (number, place), pieces in self._sparse.items() if number == container}
         if is_address(path):
             file = _ranged(path)
-            return StreamReader(path) if file is None else RangedReader(file, extents)
-        return StreamReader(path) if begins_compressed(path) else TarReader(path, extents)
+            return StreamReader(path, extents) if file is None else RangedReader(file, extents)
+        return StreamReader(path, extents) if begins_compressed(path) else TarReader(path, extents)
 
     def close(self) -> None:
         """Close every container."""
@@ -188,7 +183,7 @@ def _ranged(path: Path) -> RangedFile | None:
     """A plain tar at an address; None of one that is compressed, or whose server knows no ranges."""
     try:
         file = open_ranged(str(address_of(path)))
-        if not file.read(MAGIC_BYTES).startswith(COMPRESSED):
+        if not compression_of(file.read(MAGIC_BYTES)):
             return file
         file.close()
     except NoRangesError:

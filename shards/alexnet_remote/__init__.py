@@ -8,6 +8,7 @@ with open_forward("https://host/archive.tar.gz") as file: ...  # file.read_at(of
 from alexnet_remote.beside import STATS_BYTES
 from alexnet_remote.cacheconfig import CacheConfig, own_folder
 from alexnet_remote.forward import BackwardError, ForwardFile, open_forward
+from alexnet_remote.inflate import MAGIC_BYTES, compression_of
 from alexnet_remote.outcome import LocalTroubleError
 from alexnet_remote.ranges import NoRangesError, RangedFile, open_ranged
 from alexnet_remote.remotefile import fetch_file, glob_of, head_of, size_of
@@ -29,6 +30,7 @@ from alexnet_remote.upload import check_writable, remove_file, upload_file
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
+    "MAGIC_BYTES",
     "POLL_SECONDS",
     "STATS_BYTES",
     "BackwardError",
@@ -51,6 +53,7 @@ __all__ = [
     "bring_sets",
     "check_store_lock",
     "check_writable",
+    "compression_of",
     "create_object",
     "expand_address",
     "fetch_file",

@@ -1,5 +1,6 @@
 """Streams that are compressed as a whole (gzip, zstd), decompressed piece by piece; memory is bounded whatever they hold."""
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +11,14 @@ PIECE_BYTES = 1 << 20  # most bytes of a decompressed piece
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 ZSTD_SKIPPED = range(0x184D2A50, 0x184D2A60)  # magics of frames that hold no content, as pzstd's and zstd's seek tables
-OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"PK\3\4": "zip", b"7z\xbc\xaf": "7z", b"\x04\x22\x4d\x18": "lz4"}
+# bzip2's three letters may begin a name in a tar: what follows them there is a digit and pi.
+OTHERS = {
+    b"BZh[1-9]1A": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"PK\3\4": "zip",
+    b"7z\xbc\xaf": "7z",
+    b"\x04\x22\x4d\x18": "lz4",
+}
 MAGIC_BYTES = 6
 MAX_WINDOW_BYTES = 128 << 20  # as the zstd command has it without --long
 RLE, RESERVED = 1, 3  # types of zstd's blocks
@@ -26,7 +34,7 @@ def compression_of(start: bytes) -> str:
         return "gzip"
     if start.startswith(ZSTD) or (len(start) >= 4 and int.from_bytes(start[:4], "little") in ZSTD_SKIPPED):
         return "zstd"
-    return next((name for magic, name in OTHERS.items() if start.startswith(magic)), "")
+    return next((name for magic, name in OTHERS.items() if re.match(magic, start)), "")
 
 
 def inflated(kind: str, pieces: Iterable[bytes], where: str) -> Iterator[bytes]:

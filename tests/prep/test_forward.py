@@ -1,12 +1,16 @@
 """Reading forward: the same bytes in few requests."""
 
+import bz2
+import gzip
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zstandard
 
 from alexnet_prep import forward
-from alexnet_prep.forward import ForwardReader, LocalFile, read_fully
+from alexnet_prep.forward import ForwardReader, LocalFile, begins_compressed, read_fully
 
 
 def test_growing_offsets_are_few_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +38,12 @@ def test_growing_offsets_are_few_requests(tmp_path: Path, monkeypatch: pytest.Mo
 def test_short_answers_are_asked_again() -> None:
     content = bytes(range(100))
     assert read_fully(lambda offset, size: content[offset : offset + min(size, 7)], 5, 200) == content[5:]
+
+
+def test_what_is_compressed_is_told_by_its_first_bytes(tmp_path: Path, tar_bytes: Any) -> None:
+    path, plain = tmp_path / "train-0.tar", tar_bytes([("BZhou/a.jpg", b"1")])  # bzip2's letters in a name
+    skipped = bytes.fromhex("502a4d18 04000000 00000000")  # the frame with which pzstd begins
+    packed = (gzip.compress(plain), bz2.compress(plain), zstandard.compress(plain), skipped + zstandard.compress(plain))
+    for content in (plain, *packed):
+        path.write_bytes(content)
+        assert begins_compressed(path) == (content != plain)

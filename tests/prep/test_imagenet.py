@@ -101,3 +101,10 @@ def test_later_test_tar_of_2012_is_preferred(tmp_path: Path) -> None:
             pass
         assert EDITIONS["2012"].archive(tmp_path, "test") == tmp_path / name
     assert EDITIONS["2012"].archive(tmp_path, "train") is None
+
+
+def test_images_of_another_year_have_other_numbers(small_source: Any, tar_bytes: Any) -> None:
+    members = [(f"ILSVRC2012_val_{number:08d}.JPEG", b"x") for number in range(1, 7)]
+    (small_source.directory / OFFICIAL.val).write_bytes(tar_bytes(members))
+    with pytest.raises(SourceError, match=r"ILSVRC2012_val_00000001.JPEG has no .* expected names as ILSVRC2010_val_"):
+        read(small_source.directory, "val")

@@ -1,5 +1,6 @@
 """Reading single images: from folders, from tars, with holes, and what has changed since."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def test_holes_are_zeros(tmp_path: Path) -> None:
     assert reader.read(0, b"y", 10, 2) == b"EF"
     with pytest.raises(SourceError, match="the source changed"):
         SourceReader([path], {(0, 4): ((0, 40, 4),)}).read(0, b"x", 4, 14)
+    reader.close()
+
+
+def test_holes_of_a_compressed_tar_are_zeros_too(tmp_path: Path) -> None:
+    path = tmp_path / "pieces.tar.gz"
+    path.write_bytes(gzip.compress(b"....ABCD..EF" + b"what follows"))
+    reader = SourceReader([path], {(0, 4): ((0, 4, 4), (10, 10, 2), (14, 0, 0))})
+    assert reader.read(0, b"x", 4, 14) == b"ABCD" + bytes(6) + b"EF" + bytes(2)
+    assert reader.read(0, b"y", 4, 14) == b"ABCD" + bytes(6) + b"EF" + bytes(2)
     reader.close()
 
 
