@@ -22,10 +22,11 @@ FIELD = "other member beside an image"
 UNLABELLED = "image without a label"
 NO_IMAGE = "label of no image"
 DOTTED = "image whose key has a dot"
+STRANGER = "file of no split"
 TRAILING = "bytes behind the end mark"
 
 # What is an image, or was meant to be one, and is not there: a strict run fails for it.
-LOST = (NOWHERE, OUTSIDE, NO_PATCH, UNLABELLED, NO_IMAGE, DOTTED)
+LOST = (NOWHERE, OUTSIDE, NO_PATCH, UNLABELLED, NO_IMAGE, DOTTED, STRANGER)
 # Found in any number and nothing to name.
 UNNAMED = (DIRECTORY, CLASS_TAR, REPLACED, NO_PATCH, LABEL, FIELD)
 MAX_NAMED = 10

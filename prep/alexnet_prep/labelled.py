@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from alexnet_prep import entries
 from alexnet_prep.archive import Members, Tick
-from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed_classes
+from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed_classes, shown_names
 from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
@@ -89,9 +89,18 @@ class LabelledSource(ABC):
             )
         self.check(split)
         found = self.found(split, tick)
+        for name in self.by_split.strangers if split == self.splits[0] else ():
+            found.ledger.found()
+            found.ledger.ignore(entries.STRANGER, name)
         listed = listed_classes(self.directory, self.rules)
         classes = listed or self._classes(found, tick)
-        return labelled_split(_by_schemas(found, classes, listed is not None), classes, self.edition)
+        images = labelled_split(_by_schemas(found, classes, listed is not None), classes, self.edition)
+        absent = self.by_split.absent.get(split, ())
+        if not absent:
+            return images
+        there = f"{len(found.containers):,} of {len(found.containers) + len(absent):,} files"
+        line = f"{split}: {there} that their names say are there; missing are {shown_names(absent)}"
+        return replace(images, notes=(line, *images.notes), missing=images.missing + len(absent))
 
     @abstractmethod
     def check(self, split: str) -> None:

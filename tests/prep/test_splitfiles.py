@@ -74,3 +74,31 @@ def test_tars_in_other_forms(tmp_path: Path) -> None:
     assert names_of(tmp_path, ".parquet") == {"val": ["val.parquet.url"]}
     touch(tmp_path, "train-1.tar")
     assert names_of(tmp_path)["train"][0] == "train-1.tar"
+
+
+def test_files_that_names_promise(tmp_path: Path) -> None:
+    touch(tmp_path, "train-00000-of-00003.parquet", "train-00002-of-00003.parquet", "b-train-1-of-2.parquet")
+    touch(tmp_path, "b-train-2-of-2.parquet", "val-00000-of-00001-b42a775f407cee45.parquet", "train.parquet")
+    found = split_files(tmp_path, ".parquet")
+    assert found.absent == {"train": ("train-00001-of-00003.parquet",), "val": ()}
+    touch(tmp_path, "train-00001-of-00003.parquet.url")
+    assert split_files(tmp_path, ".parquet").absent["train"] == ()
+
+
+@pytest.mark.parametrize("newer", ["train-00000-of-00001.tar", "train-00001-of-00002-b42a775f407cee45.tar"])
+def test_two_editions_of_a_set_are_one_too_many(tmp_path: Path, newer: str) -> None:
+    touch(tmp_path, "train-00000-of-00002.tar", "train-00001-of-00002.tar", newer)
+    with pytest.raises(SourceError, match=r"lies beside it, a file of another edition of the set"):
+        split_files(tmp_path, ".tar")
+    touch(tmp_path, "s/a-train-0-of-2.tar", "s/a-train-1-of-2.tar", "s/b-train-0-of-1.tar")
+    assert len(split_files(tmp_path / "s", ".tar").of["train"]) == 3
+
+
+def test_a_link_that_leads_nowhere_is_a_loss(tmp_path: Path) -> None:
+    touch(tmp_path, "train-0.tar", "blobs/b")
+    (tmp_path / "train-1.tar").symlink_to("blobs/b")  # as in the cache of Hugging Face's hub
+    (tmp_path / "readme").symlink_to("nowhere")
+    assert len(split_files(tmp_path, ".tar").of["train"]) == 2
+    (tmp_path / "blobs/b").unlink()
+    with pytest.raises(SourceError, match=r"train-1.tar: is a link that leads nowhere"):
+        split_files(tmp_path, ".tar")

@@ -112,6 +112,18 @@ def test_every_member_is_a_sample_or_a_kind(tars: Write) -> None:
     assert "train: train-000.tar: d.cls is a label of no image, not a member" in images.notes
 
 
+def test_tars_that_are_of_no_split_or_not_there_are_named(tars: Write) -> None:
+    for name in ("train-0-of-2.tar", "val.tar", "trian-7.tar"):
+        directory = tars({f"{name[:3]}.jpg": b"1", f"{name[:3]}.cls": b"0"}, name)
+    images = read(directory)
+    assert images.notes == (
+        "train: 1 of 2 files that their names say are there; missing are train-1-of-2.tar",
+        "train: trian-7.tar is a file of no split, not a member",
+    )
+    assert (images.missing, images.account.entries) == (2, 3)
+    assert (read(directory, "val").notes, read(directory, "val").missing) == ((), 0)
+
+
 @pytest.mark.parametrize(
     ("members", "label", "line"),
     [
