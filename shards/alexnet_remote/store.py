@@ -15,7 +15,11 @@ PIECE_BYTES = 8 << 20  # a request each
 S3 = ("s3://", "s3a://")
 GOOGLE = ("gs://", "gcs://")
 LIBRARIES = {**dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")), **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs"))}
-VERSION_KEYS = ("generation", "ETag", "etag", "LastModified", "mtime", "created")
+# What changes with a file's content, as the stores call it: S3, Google, Azure; Hugging Face, GitHub; HDFS, SFTP, FTP, SMB.
+VERSION_KEYS = (
+    *("generation", "ETag", "etag", "blob_id", "sha", "LastModified", "last_modified", "mtime", "modificationTime"),
+    *("modify", "last_write_time", "created"),
+)
 
 
 def store_answer(url: str, start: int, version: str | None, end: int | None = None) -> Iterator[Head | bytes]:
@@ -37,9 +41,10 @@ def store_answer(url: str, start: int, version: str | None, end: int | None = No
 
 
 def version_of(info: dict[str, Any]) -> str:
-    """What changes with a file's content, of what fsspec says of it: its tag or its time, with its size."""
+    """What changes with a file's content, of what fsspec says of it: its tag or its time, with its size; "" where there is
+    neither: another file may have as many bytes."""
     tag = next((str(info[key]) for key in VERSION_KEYS if info.get(key)), "")
-    return f"{tag} {info.get('size', '')}"
+    return f"{tag} {info.get('size', '')}" if tag else ""
 
 
 def store_head(url: str) -> Head:

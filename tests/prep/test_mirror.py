@@ -11,8 +11,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 
 from alexnet_prep import mirror
 from alexnet_prep.errors import SourceError
@@ -69,6 +71,31 @@ def test_a_file_of_the_same_size_and_another_version_is_brought_again(
     os.utime(truth, (time + 5, time + 5))
     assert mirrored(address, tmp_path / "out", "auto", "all") == folder
     assert (folder / truth.name).read_bytes() == corrected
+
+
+class Untagged(MemoryFileSystem):  # type: ignore[misc]
+    """A store that tells of a file how long it is, and no more."""
+
+    protocol = "untagged"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.replace("untagged://", "memory://")))
+
+    def info(self, path: str, **more: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().info(path, **more).items() if name != "created"}
+
+
+def test_a_store_without_versions_is_asked_again(tmp_path: Path, small_source: Any) -> None:
+    fsspec.register_implementation("untagged", Untagged, clobber=True)
+    store = fsspec.filesystem("untagged")
+    for path in small_source.directory.iterdir():
+        store.pipe_file(f"/in/{path.name}", path.read_bytes())
+    folder, name = mirrored("untagged://in", tmp_path / "out", "auto", "all"), "ILSVRC2010_test_ground_truth.txt"
+    corrected = (folder / name).read_bytes()[::-1]
+    store.pipe_file(f"/in/{name}", corrected)
+    assert mirrored("untagged://in", tmp_path / "out", "auto", "all") == folder
+    assert (folder / name).read_bytes() == corrected
 
 
 @pytest.mark.parametrize("noted", [None, b"", b"[]", b'{"ILSVRC2010_test_ground_truth.txt": 3}'])

@@ -65,7 +65,7 @@ def by_files(
     labels = [label for _, some in files for label in some]
     containers = np.array([number for number, (_, some) in enumerate(files) for _ in some], np.uint32)
     named = [(Path(f"{number}.parquet"), names) for number, (names, _) in enumerate(files)]
-    return by_schemas(raw(*labels), containers, named, classes, is_listed).values.tolist()
+    return list(map(int, by_schemas(raw(*labels), containers, named, classes, is_listed).values))
 
 
 def test_a_number_counts_the_names_of_its_own_file() -> None:

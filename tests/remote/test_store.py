@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from alexnet_remote.outcome import Head, MissingError
-from alexnet_remote.store import store_answer, store_glob, store_size
+from alexnet_remote.store import store_answer, store_glob, store_size, version_of
 from alexnet_shards.errors import AlexnetError
 
 
@@ -29,6 +29,13 @@ def test_sizes_and_globs(url: str) -> None:
     assert store_glob("memory://set/a-*.tar") == ["memory:///set/a-000.tar"]
     with pytest.raises(MissingError):
         store_size("memory://set/b.tar")
+
+
+def test_a_version_changes_with_the_content() -> None:
+    """As Hugging Face's store answers, an FTP server, and one that tells nothing but the size."""
+    assert version_of({"size": 5, "blob_id": "ab"}) != version_of({"size": 5, "blob_id": "cd"})
+    assert version_of({"size": 5, "modify": "20260101"}) == "20260101 5"
+    assert version_of({"size": 5, "name": "a", "type": "file"}) == ""
 
 
 def test_a_protocol_that_is_not_installed() -> None:
