@@ -123,7 +123,7 @@ def write_shard(job: ShardJob, setup: BuildSetup, outcomes: Iterable[Outcome], s
             seconds.stages["write"] += time.perf_counter() - started
         started = time.perf_counter()
         writer.end(file)
-    sidecar = writer.sidecar()
+    sidecar = writer.sidecar(setup.plan)
     if sums is not None:
         save_sums(sums_path(setup, job.name), sums.moments(), sidecar.sha256)
     if setup.store is not None:
@@ -221,8 +221,8 @@ class _Writer:
         """Append the tar's end mark."""
         self._put(file, END_OF_TAR)
 
-    def sidecar(self) -> Sidecar:
-        """The facts of the shard that was written."""
+    def sidecar(self, plan: str) -> Sidecar:
+        """The facts of the shard that was written by a plan."""
         rows = np.array(self._rows, INDEX_DTYPE)
         return Sidecar(
             number=self._job.number,
@@ -236,6 +236,7 @@ class _Writer:
             patched=self._patched,
             given_up=self._given_up,
             sizes=count_sizes(np.array(self._sources, SOURCE_DTYPE)),
+            plan=plan,
         )
 
     def _append(self, file: BinaryIO, name: str, content: bytes) -> int:

@@ -22,7 +22,7 @@ class BuildSetup:
 
     A source image of over `max_member_bytes` is not read; `sparse` places those that an archive stores with holes,
     `image_column` those of parquet files. With `moments` every shard has its sums for the statistics beside its sidecar.
-    With a `store` shards are uploaded there and removed here.
+    With a `store` shards are uploaded there and removed here. `plan` names the plan that the run is bound to.
     """
 
     containers: tuple[Path, ...]
@@ -34,6 +34,7 @@ class BuildSetup:
     moments: bool = False
     image_column: str = ""
     store: OutputStore | None = None
+    plan: str = ""
 
 
 @dataclass(kw_only=True)

@@ -42,7 +42,8 @@ from alexnet_shards.shown import public_address
 
 LOCK_NAME = ".lock"
 PLAN_NAME = "plan.json"
-INFO_NAME, MANIFESTS = "_info.json", "*.manifest.json"
+INFO_NAME, STATS_NAME = "_info.json", "stats.npz"
+MANIFESTS = "*.manifest.json"  # of all splits, which the first of these lists
 CLAIM_NAME = "store"  # whose work folder this is
 STORED_SUFFIX = ".stored"  # beside a sidecar: the version of the object that was uploaded
 SMALL_BYTES = 512 << 20
@@ -138,7 +139,7 @@ class OutputStore:
         for path in self.work.glob(MANIFESTS):
             if path.name not in manifests:
                 path.unlink()
-        for name in sorted({*manifests, index_path(self.work, split).name, INFO_NAME}):  # the last lists all splits
+        for name in sorted({*manifests, index_path(self.work, split).name, INFO_NAME, STATS_NAME}):
             self._fetch(f"{self.address}/{name}", self.work / name)
 
     def names(self, glob: str) -> set[str]:

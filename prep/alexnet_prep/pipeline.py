@@ -14,6 +14,7 @@ from alexnet_prep.mirror import mirrored, shown_source
 from alexnet_prep.nodes import Workshop
 from alexnet_prep.official import check_md5
 from alexnet_prep.once import once_pass, remove_stretches
+from alexnet_prep.outstore import STATS_NAME
 from alexnet_prep.plan import Plan
 from alexnet_prep.prepare import Prepared, begin, jobs_of, known_facts, libraries
 from alexnet_prep.progress import RunProgress
@@ -22,7 +23,7 @@ from alexnet_prep.request import ShardsRequest as ShardsRequest
 from alexnet_prep.request import repair_requests as repair_requests
 from alexnet_prep.restore import kept_sizes
 from alexnet_prep.rundir import check_space, expected_bytes, locked_directory, remove_temporaries
-from alexnet_prep.shardsums import remove_sums, split_stats
+from alexnet_prep.shardsums import has_stats, remove_sums, split_stats
 from alexnet_prep.share import collect_shards, share_facts, stretches_facts
 from alexnet_prep.sidecar import Sidecar
 from alexnet_prep.source import OTHERS, ArchivedSource, Source, find_source
@@ -34,7 +35,6 @@ from alexnet_shards.manifest import Manifest, ShardFact, index_path, manifest_pa
 from alexnet_shards.sidefiles import write_info
 from alexnet_shards.stats import save_stats
 
-STATS_NAME = "stats.npz"
 SHARDS_HELD = 32  # at most, of a run whose shards go to a store: one a worker
 
 
@@ -104,11 +104,11 @@ def _make_split(request: ShardsRequest, prepared: Prepared, setup: BuildSetup, p
         sidecars = _built(request, prepared, setup, progress)
     report = split_report(images, sidecars, kept_sizes(request.out, sidecars, plan.split))
     manifest = _save(request, prepared, sidecars, report)
-    if setup.moments:
-        stats = split_stats(setup, sidecars, manifest.fingerprint(), request.workers)
-        save_stats(request.out / STATS_NAME, stats)
-        if request.store is not None:
-            request.store.put(STATS_NAME)
+    if request.stats and plan.split == "train":
+        if not has_stats(request.out / STATS_NAME, manifest):
+            save_stats(request.out / STATS_NAME, split_stats(setup, sidecars, manifest.fingerprint(), request.workers))
+            if request.store is not None:
+                request.store.put(STATS_NAME)
         remove_sums(setup, sidecars)
     remove_stretches(setup.sidecars)
     return report.as_json(len(images) / (time.monotonic() - started))

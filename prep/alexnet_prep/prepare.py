@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from alexnet_prep.build import ShardJob
 from alexnet_prep.identity import content_sample
 from alexnet_prep.job import BuildSetup
 from alexnet_prep.once import OncePass, once_pass
+from alexnet_prep.outstore import STATS_NAME
 from alexnet_prep.plan import Plan, make_plan
 from alexnet_prep.progress import RunProgress
 from alexnet_prep.request import ShardsRequest
 from alexnet_prep.restore import bound_facts, finished_split, restored_sidecars
-from alexnet_prep.rundir import bind_plan, difference, remove_temporaries
+from alexnet_prep.rundir import PLAN_NAME, bind_plan, difference, remove_temporaries
+from alexnet_prep.shardsums import has_stats
 from alexnet_prep.sidecar import save_sidecar, sidecar_path
 from alexnet_prep.source import ArchivedSource, Source, stamps
 from alexnet_prep.split import SplitSource, load_split, save_split
+from alexnet_shards.files import file_sha256
 from alexnet_shards.locks import locked
 from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.shown import public_address
@@ -113,6 +116,7 @@ def _bind(request: ShardsRequest, prepared: Prepared) -> BuildSetup:
     images, plan, out = prepared.images, prepared.plan, request.out
     manifest = finished_split(out, plan.split)
     finished = bound_facts(manifest, prepared.facts) if manifest is not None else None
+    is_new = not (out / BUILD_DIRECTORY / plan.split / PLAN_NAME).exists()
     sidecars = bind_plan(out, plan.split, prepared.facts, finished)
     if request.store is not None:
         request.store.put_plan(plan.split)
@@ -125,15 +129,17 @@ def _bind(request: ShardsRequest, prepared: Prepared) -> BuildSetup:
         sidecars=sidecars,
         max_member_bytes=request.max_member_bytes,
         sparse=images.sparse,
-        moments=request.stats and plan.split == "train",
+        moments=request.stats and plan.split == "train" and not has_stats(out / STATS_NAME, manifest),
         image_column=images.image_column,
         store=request.store,
+        plan=file_sha256(sidecars / PLAN_NAME),
     )
-    lost = {name for name in map(plan.name, range(plan.num_shards)) if not sidecar_path(setup, name).exists()}
+    names = map(plan.name, range(plan.num_shards))
+    lost = {name for name in names if is_new or not sidecar_path(setup, name).exists()}
     if manifest is not None and finished is not None and lost and not difference(finished, prepared.facts):
         for sidecar in restored_sidecars(out, manifest, list(jobs_of(images, plan))):
             if sidecar.name in lost:  # whoever removed it, or was killed at this very place
-                save_sidecar(setup, sidecar)
+                save_sidecar(setup, replace(sidecar, plan=setup.plan))
     return setup
 
 

@@ -15,9 +15,10 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
 from alexnet_shards.geometry import IMAGE_PX
 from alexnet_shards.index import IndexRows
+from alexnet_shards.manifest import Manifest
 from alexnet_shards.parsing import Where, load_npz
 from alexnet_shards.pool import Workers, worker_pool
-from alexnet_shards.stats import Stats
+from alexnet_shards.stats import Stats, load_stats
 
 SUMS_SUFFIX = ".sums.npz"
 SHAPE = (IMAGE_PX, IMAGE_PX, 3)
@@ -113,6 +114,17 @@ def split_stats(setup: BuildSetup, shards: Sequence[WrittenShard], fingerprint: 
             for part in pool.map(sum_written, [light] * len(missing), missing):
                 moments = moments.merge(part)
     return moments.to_stats(fingerprint)
+
+
+def has_stats(path: Path, manifest: Manifest | None) -> bool:
+    """Whether the statistics of a split that is whole are at `path`."""
+    if manifest is None:
+        return False
+    try:
+        stats = load_stats(path)
+    except FormatError:
+        return False
+    return (stats.fingerprint, stats.images) == (manifest.fingerprint(), manifest.samples)
 
 
 def remove_sums(setup: BuildSetup, shards: Sequence[WrittenShard]) -> None:

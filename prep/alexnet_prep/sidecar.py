@@ -25,7 +25,7 @@ class Sidecar:
     """What became of a shard's members; written after the shard, it says that the shard is done.
 
     Of `dropped` those in `given_up` were not judged by their content: the next start tries them again. `sizes` are of the
-    sources of its samples, {} where nobody counted.
+    sources of its samples, {} where nobody counted. `plan` names the plan that it was made by, "" in those of before.
     """
 
     number: int
@@ -39,6 +39,7 @@ class Sidecar:
     patched: list[str]
     given_up: list[str] = field(default_factory=list)
     sizes: Sizes = field(default_factory=dict)
+    plan: str = ""
 
     def index_rows(self) -> IndexRows:
         """(samples,) rows of INDEX_DTYPE."""
@@ -85,29 +86,29 @@ def read_sidecar(file: Path) -> Sidecar | None:
 
 
 def written_shard(setup: BuildSetup, name: str, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
-    """The sidecar of a shard, here or in the run's store; None where it is not there, or not as it was written."""
-    file = sidecar_path(setup, name)
-    if setup.store is None:
-        return whole_shard(setup.out / name, file, on_chunk)
-    sidecar = read_sidecar(file)
+    """The sidecar of a shard, here or in the run's store; None where it is not there, or not as this run writes it.
+
+    What a killed run had begun on another machine may come later: it is of another plan, if that was a run of its own.
+    """
+    sidecar = read_sidecar(sidecar_path(setup, name))
     on_chunk()
-    is_there = sidecar is not None and setup.store.has(setup.sidecars.name, name, sidecar.bytes, sidecar.sha256)
-    return sidecar if is_there else None
-
-
-def whole_shard(shard: Path, sidecar_file: Path, on_chunk: Callable[[], None] = lambda: None) -> Sidecar | None:
-    """The sidecar of `shard`; None where one of the two is not there, or not as it was written."""
-    sidecar = read_sidecar(sidecar_file)
-    if sidecar is None:
+    if sidecar is None or sidecar.plan not in ("", setup.plan):
         return None
+    if setup.store is None:
+        return sidecar if is_whole(setup.out / name, sidecar, on_chunk) else None
+    return sidecar if setup.store.has(setup.sidecars.name, name, sidecar.bytes, sidecar.sha256) else None
+
+
+def is_whole(shard: Path, sidecar: Sidecar, on_chunk: Callable[[], None] = lambda: None) -> bool:
+    """Whether a shard has the bytes that its sidecar says."""
     try:
         with shard.open("rb") as file:
             if os.fstat(file.fileno()).st_size != sidecar.bytes:
-                return None
+                return False
             digest = hashlib.sha256()
             while chunk := file.read(HASH_CHUNK_BYTES):
                 digest.update(chunk)
                 on_chunk()
     except FileNotFoundError:
-        return None
-    return sidecar if digest.hexdigest() == sidecar.sha256 else None
+        return False
+    return digest.hexdigest() == sidecar.sha256

@@ -44,7 +44,10 @@ class StoreLockHeldError(RemoteFileError):
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who holds a lock: a process of a host that was booted as `boot`, begun at its `start`; `token` is the lock's own."""
+    """Who holds a lock: a process of a host that was booted as `boot`, begun at its `start`; `token` is the lock's own.
+
+    Containers of one host count their processes each for itself, so that `boot` also says which of them counts.
+    """
 
     pid: int
     host: str
@@ -140,14 +143,32 @@ class StoreLock:
         threading.Thread(target=self._keep_fresh, daemon=True, name="alexnet-lock").start()
 
     def check_free(self) -> str:
-        """The tag of a lock whose owner is dead, "" without one; raises StoreLockHeldError where a process holds it."""
+        """The tag of a lock whose owner is dead, "" without one.
+
+        Raises StoreLockHeldError where a process holds it, or what is there is none of ours.
+        """
         found, tag, age_seconds = self._look()
-        if found is not None and not found.is_dead() and age_seconds < LIFE_SECONDS:
+        if found is None and tag:
+            raise StoreLockHeldError(f"{public_address(self._url)}: is no lock that this version knows; move it away")
+        if found is None or found.is_dead():
+            return tag
+        if age_seconds >= LIFE_SECONDS:
+            age_seconds -= self._age_of_new()
+        if age_seconds < LIFE_SECONDS:
             raise StoreLockHeldError(
                 f"{public_address(self._url)}: process {found.pid} on {printable(found.host)} works there; wait until "
                 f"it ends, or, if it was killed, {LIFE_SECONDS - age_seconds:.0f} s more, or take another --out"
             )
         return tag
+
+    def _age_of_new(self) -> float:
+        """Seconds since a file was written that is written now: by how much this machine's clock is ahead of the store's."""
+        beside = StoreLock(f"{self._url}.{secrets.token_hex(4)}.clock", self._patience, self._stop)
+        beside._create()
+        try:
+            return beside._look()[2]
+        finally:
+            remove_file(beside._url, self._patience, self._stop)
 
     def check(self) -> None:
         """Raise StoreLockHeldError where another process has taken the lock."""
@@ -283,7 +304,7 @@ def _age_seconds(info: dict[str, Any]) -> float:
 
 def _boot() -> str:
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     return ""
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import webdataset
 from PIL import Image
 
+from alexnet_prep import pipeline
 from alexnet_shards.index import load_index
 from alexnet_shards.manifest import load_manifest
 
@@ -141,6 +143,42 @@ def test_a_second_run_builds_only_what_is_missing_or_damaged(sharded: Any, tmp_p
     assert hashes(out) == first
     unchanged = [path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
     assert sorted(unchanged) == ["train-000.tar", "train-002.tar", "train-003.tar", "train-005.tar"]
+
+
+def test_what_a_worker_of_an_earlier_run_writes_late_is_made_again(sharded: Any, tmp_path: Path) -> None:
+    """A worker on another machine ends its job when its run has ended, and the folder is another run's by then."""
+    out, names = tmp_path / "out", ("train-002.tar", ".build/train/train-002.tar.json")
+    sharded("out", "--quality", 80)
+    late = {name: (out / name).read_bytes() for name in names}
+    shutil.rmtree(out)
+    sharded()
+    whole = hashes(out)
+    for name, content in late.items():
+        (out / name).write_bytes(content)
+    assert "5 shards were there already" in sharded().stderr
+    assert hashes(out) == whole
+
+
+@pytest.mark.parametrize(("lost", "is_decoded"), [("", False), ("stats.npz", True), ("train-001.tar", False)])
+def test_statistics_that_are_there_are_kept(
+    sharded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, is_decoded: bool
+) -> None:
+    sharded("out", "--stats")
+    whole, decoded = hashes(tmp_path / "out"), list[bool]()
+    if lost:
+        (tmp_path / "out" / lost).unlink()
+    real = pipeline._make_split
+
+    def make_split(request: Any, prepared: Any, setup: Any, progress: Any) -> dict[str, Any]:
+        decoded.append(setup.moments)
+        return real(request, prepared, setup, progress)
+
+    monkeypatch.setattr(pipeline, "_make_split", make_split)
+    if not is_decoded:
+        monkeypatch.setattr(pipeline, "split_stats", None)
+    sharded("out", "--stats")
+    assert decoded == [is_decoded]
+    assert hashes(tmp_path / "out") == whole
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.job import BuildSetup
-from alexnet_prep.sidecar import Sidecar, read_sidecar, save_sidecar, seems_there, sidecar_path, whole_shard
+from alexnet_prep.sidecar import Sidecar, read_sidecar, save_sidecar, seems_there, sidecar_path, written_shard
 from alexnet_prep.sourcesizes import SOURCE_DTYPE, add_sizes, count_sizes
 
 CONTENT = b"a shard" * 100
@@ -46,9 +46,9 @@ def test_read_as_written(setup: BuildSetup, sidecar: Sidecar) -> None:
     assert not seems_there(setup, sidecar.name)
     (setup.out / sidecar.name).write_bytes(CONTENT)
     assert seems_there(setup, sidecar.name)
-    assert whole_shard(setup.out / sidecar.name, file) == sidecar
+    assert written_shard(setup, sidecar.name) == sidecar
     (setup.out / sidecar.name).write_bytes(CONTENT[:-1] + b"!")
-    assert whole_shard(setup.out / sidecar.name, file) is None
+    assert written_shard(setup, sidecar.name) is None
 
 
 def test_counts_of_sizes_are_of_its_samples_or_none(setup: BuildSetup, sidecar: Sidecar) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import fsspec
@@ -95,6 +95,42 @@ def test_an_owner_elsewhere_is_waited_for_until_its_lock_is_old(store: Any, monk
     time.sleep(1.5)  # a store counts whole seconds
     with store_lock(f"{store.url}/.lock", PATIENCE, Stop()) as lock:
         lock.check()
+
+
+@pytest.mark.parametrize("ahead_seconds", [-1000.0, 0.0, 1000.0])
+def test_a_clock_that_is_wrong_takes_nobody_for_dead(store: Any, ahead_seconds: float) -> None:
+    elsewhere = StoreLock(f"{store.url}/.lock", PATIENCE, Stop())
+    elsewhere._owner = replace(Owner.this_process(), host="another", pid=1)
+    elsewhere.take()
+    real = storelock._age_seconds
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storelock, "_age_seconds", lambda info: max(0.0, real(info) + ahead_seconds))
+        with pytest.raises(StoreLockHeldError, match="process 1 on another works there"):
+            StoreLock(f"{store.url}/.lock", PATIENCE, Stop()).take()
+    elsewhere._ended.set()
+    assert [path.rpartition("/")[2] for path in store.files.find(store.bucket)] == [".lock"]
+
+
+def test_a_process_of_another_container_is_not_known_to_be_dead() -> None:
+    """Of one boot and, with the host's network, of one name, it counts processes for itself."""
+    if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False).returncode:
+        pytest.skip("no new namespaces for this user")
+    code = (
+        "import ast, sys\nfrom alexnet_remote.storelock import Owner\n"
+        "print(Owner(**ast.literal_eval(sys.argv[1])).is_dead())"
+    )
+    words = [sys.executable, "-c", code, repr(asdict(Owner.this_process()))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for apart in ([], ["unshare", "--pid", "--fork", "--mount-proc"]):
+        done = subprocess.run([*apart, *words], env=environment, capture_output=True, text=True, check=False)
+        assert done.stdout == "False\n", done.stderr
+
+
+def test_what_is_no_lock_stays(store: Any) -> None:
+    store.files.pipe_file(f"{store.bucket}/.lock", b"somebody's notes")
+    with pytest.raises(StoreLockHeldError, match="is no lock that this version knows; move it away"):
+        StoreLock(f"{store.url}/.lock", PATIENCE, Stop()).take()
+    assert store.files.cat_file(f"{store.bucket}/.lock") == b"somebody's notes"
 
 
 def test_a_lost_lock_is_noticed(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
