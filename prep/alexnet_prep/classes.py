@@ -13,6 +13,7 @@ from alexnet_prep.entries import Ledger, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
 from alexnet_prep.tree import FILE, list_folder, walk_tree
 from alexnet_shards.editions import EDITIONS
+from alexnet_shards.labels import class_lines
 from alexnet_shards.manifest import ClassFact
 
 KAGGLE_CLASSES = "LOC_synset_mapping.txt"
@@ -139,11 +140,9 @@ def shown_names(names: Sequence[str], shown: int = SHOWN_NAMES) -> str:
 
 def _read_mapping(path: Path) -> tuple[ClassFact, ...]:
     try:
-        lines = path.read_bytes().decode("utf-8", "surrogateescape").splitlines()
+        facts = class_lines(path.read_bytes().decode("utf-8", "surrogateescape"))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); check its permissions and its disk") from error
-    parts = [line.strip().partition(" ") for line in lines if line.strip()]
-    facts = tuple(ClassFact(wnid=wnid, words=words.strip()) for wnid, _, words in parts)
     if not facts or len({fact.wnid for fact in facts}) != len(facts):
         raise SourceError(f"{path}: {len(facts)} classes, or one twice; expected a line `WNID words` a class")
     return facts

@@ -105,7 +105,9 @@ class FolderSource:
         empty = [name for name, part in zip(directories, parts, strict=True) if not len(part.names)]
         if empty and not self.rules.allow_empty:
             refuse_empty(self._folder(split), empty)
+        _refuse_folders_too_deep(directories, parts, classes)
         notes = [f"{split}: {name} is a class without images" for name in empty]
+        notes += _order_lines(split, classes)
         if missing:
             of_all = f"{len(missing):,} of the {len(classes.classes):,} of {classes.origin or 'the training split'}"
             notes.append(f"{split}: no folder of class {shown_names(missing)} ({of_all})")
@@ -124,6 +126,10 @@ class FolderSource:
 
     def _read_flat(self, split: str, classes: ClassList, tick: Tick) -> SplitSource:
         directory = self._folder(split)
+        if split == "train":
+            raise SourceError(
+                f"{directory}: no class folder there; expected train/CLASS/*, as images to train on have labels"
+            )
         members = replace(read_directory(directory, 0, 0), groups=(split,))
         tick(len(members.names))
         ordered = sort_members(members, np.full(len(members.names), NO_LABEL, np.int32), None, str(self.images))
@@ -168,6 +174,33 @@ class FolderSource:
             account=members.account,
             missing=members.account.lost(),
         )
+
+
+def _refuse_folders_too_deep(directories: Mapping[str, Path], parts: Sequence[Members], classes: ClassList) -> None:
+    """Raise SourceError for a single class all of whose images lie in several folders below it: those are the classes, as
+    where an archive was unpacked into a folder of its own name."""
+    if len(directories) != 1 or classes.origin:
+        return
+    (path,) = directories.values()
+    below = {bytes(name).rpartition(b"/")[0] for name in parts[0].names}
+    if len(below) > 1 and b"" not in below:
+        shown = shown_names(sorted(name.decode("utf-8", "surrogateescape") for name in below))
+        raise SourceError(
+            f"{path}: is the only class folder, and its images lie in folders below it ({shown}); if those are the classes, "
+            "move them up, or list the one class there is with --classes"
+        )
+
+
+def _order_lines(split: str, classes: ClassList) -> list[str]:
+    """A line where class folders are numbers that do not count as texts do."""
+    names = [fact.wnid for fact in classes.classes]
+    if classes.origin or not all(name.isascii() and name.isdigit() for name in names):
+        return []
+    place = next((place for place, name in enumerate(sorted(names, key=int)) if names[place] != name), None)
+    if place is None:
+        return []
+    line = f"{split}: class folders are numbers, sorted as texts: {names[place]} is class {place}"
+    return [f"{line}; another order is given by --classes"]
 
 
 def find_folder_source(directory: Path, splits: Sequence[str], rules: ClassRules | None = None) -> FolderSource | None:

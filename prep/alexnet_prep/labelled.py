@@ -146,7 +146,7 @@ def labelled_split(found: Found, classes: ClassList, edition: str) -> SplitSourc
         return f"{found.containers[int(found.members.locations['container'][row])]}: {name}"
 
     labels = numbered(found.labels, classes, name_of)
-    _check_order(found.members, labels, classes, found.where)
+    notes += _check_order(found, labels, classes)
     locations = found.members.locations.copy()
     locations["group"] = np.where(labels == NO_LABEL, len(classes.classes), labels)
     groups = (*(fact.wnid for fact in classes.classes), found.split)
@@ -191,22 +191,31 @@ def _labelled_alone(found: Found, without: npt.NDArray[np.bool_]) -> Found:
     )
 
 
-def _check_order(members: Members, labels: Labels, classes: ClassList, where: Path) -> None:
-    """Raise SourceError where names of images say WNIDs of the list, and most of them others than their labels'."""
+def _check_order(found: Found, labels: Labels, classes: ClassList) -> list[str]:
+    """A line where names of images say WNIDs of the list, some of them others than their labels'; raises SourceError where
+    most of them do."""
     number_of = {fact.wnid.encode(): number for number, fact in enumerate(classes.classes)}
     if not any(WNID.fullmatch(wnid) for wnid in number_of):
-        return
+        return []
     compared, wrong, first = 0, 0, -1
-    for row, (name, label) in enumerate(zip(members.names, labels, strict=True)):
+    for row, (name, label) in enumerate(zip(found.members.names, labels, strict=True)):
         named = {number_of[wnid] for wnid in WNID.findall(name) if wnid in number_of}
         if named and label != NO_LABEL:
             compared += 1
             if int(label) not in named:
                 wrong, first = wrong + 1, row if first < 0 else first
+    if not wrong:
+        return []
+    name, wnid = (
+        bytes(found.members.names[first]).decode("utf-8", "surrogateescape"),
+        classes.classes[labels[first]].wnid,
+    )
     if wrong > compared // 2:
-        name, wnid = bytes(members.names[first]).decode("utf-8", "surrogateescape"), classes.classes[labels[first]].wnid
         raise SourceError(
-            f"{where}: {name} has label {labels[first]}, which is {wnid} in {classes.origin or 'the list'} "
+            f"{found.where}: {name} has label {labels[first]}, which is {wnid} in {classes.origin or 'the list'} "
             f"({wrong:,} of {compared:,} like it); "
             "expected classes in the order of the labels: sorted WNIDs, mostly"
         )
+    return [
+        f"{found.split}: {wrong:,} of {compared:,} images have another class than their names say, as {name} {wnid}"
+    ]

@@ -68,18 +68,19 @@ def begin(
                 source = source.after(first)
         prepared = list[Prepared]()
         for split in splits:
-            prepared.append(_prepare(request, source, split, progress))
+            prepared.append(_prepare(request, source, (split, key), progress))
             source = source.after(prepared[-1].images)
         if not cached:
             held.enter_context(turn())
         return [(each, _bind(request, each)) for each in prepared]
 
 
-def _prepare(request: ShardsRequest, source: Source, split: str, progress: RunProgress) -> Prepared:
-    """Index and plan a split; nothing is written but the cache of an index that is there already."""
+def _prepare(request: ShardsRequest, source: Source, wanted: tuple[str, str], progress: RunProgress) -> Prepared:
+    """Index and plan a split, `wanted` with its cache key; nothing is written but the cache of an index that is there
+    already."""
+    split, key = wanted
     if request.share is None:
         remove_temporaries(request.out, split)
-    key = _cache_key(request, source)
     images = load_split(_cache(request, split), key) if key else None
     known = known_facts(request)
     once = once_pass(request, source, split, known, progress)

@@ -10,7 +10,7 @@ from alexnet_prep.devkit import read_devkit, read_ids
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
 from alexnet_prep.folders import find_folder_source
-from alexnet_prep.forward import ArchiveOpener
+from alexnet_prep.forward import ArchiveOpener, facts_of, is_address
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
 from alexnet_prep.splitfiles import split_files
@@ -183,7 +183,15 @@ def _check_readable(directory: Path) -> None:
         raise SourceError(f"{directory}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def stamps(source: Source) -> dict[str, list[int]]:
-    """[size in bytes (0: a directory), mtime in ns] of all that the source is made of, by path below its directory."""
-    facts = {path.relative_to(source.directory).as_posix(): (path.stat(), path.is_file()) for path in source.files()}
-    return {name: [stat.st_size if is_file else 0, stat.st_mtime_ns] for name, (stat, is_file) in facts.items()}
+def stamps(source: Source) -> dict[str, list[int | str]]:
+    """[size in bytes (0: a directory), mtime in ns] of all that the source is made of, by path below its directory; of a
+    file that is elsewhere also what its server says of it now, unless the file with its address does."""
+    files = source.files()
+    elsewhere = [path for path in files if is_address(path) and "\n#" not in path.read_text("utf-8", "replace")]
+    states = dict(zip(elsewhere, facts_of(elsewhere), strict=True))
+    found = dict[str, list[int | str]]()
+    for path in files:
+        stat, state = path.stat(), states[path].state if path in states else ()
+        size = stat.st_size if path.is_file() else 0
+        found[path.relative_to(source.directory).as_posix()] = [size, stat.st_mtime_ns, *state]
+    return found

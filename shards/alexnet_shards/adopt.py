@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.index import NO_LABEL, load_index, save_index
-from alexnet_shards.labels import CLS, SOURCE_FIELD, LabelNumbers, LabelPlace, class_numbers
+from alexnet_shards.labels import CLS, SOURCE_FIELD, LabelNumbers, LabelPlace, class_lines, class_numbers
 from alexnet_shards.manifest import (
     BUILD_DIRECTORY,
     ClassFact,
@@ -210,13 +210,12 @@ def read_classes(path: Path) -> tuple[ClassFact, ...]:
     """Classes of a text file, `WNID words…` a line, in label order; raises FormatError where it has none."""
     where = Where(path=path, what="class list", remedy="expected a line `WNID words` a label")
     try:
-        lines = read_bounded(where, MAX_CLASS_LIST_BYTES).decode("utf-8").splitlines()
+        facts = class_lines(read_bounded(where, MAX_CLASS_LIST_BYTES).decode("utf-8"))
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise where.unreadable(error.strerror if isinstance(error, OSError) else "no UTF-8") from error
-    facts = [ClassFact(wnid=line.split()[0], words=line.partition(" ")[2].strip()) for line in lines if line.strip()]
     if not facts or len({fact.wnid for fact in facts}) != len(facts):
         raise FormatError(f"{path}: {len(facts)} classes, or one twice; expected a line `WNID words` a label")
-    return tuple(facts)
+    return facts
 
 
 def _index_again(files: SetFiles, workers: Workers, progress: Counted, classes: Sequence[ClassFact] | None) -> Indexed:

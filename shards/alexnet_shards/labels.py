@@ -127,6 +127,14 @@ def parse_label(text: bytes) -> int | None:
     return int(digits)
 
 
+def class_lines(text: str) -> tuple[ClassFact, ...]:
+    """The classes of a list's text, `WNID words…` a line, whatever white space stands between; a byte order mark, as
+    Windows' editors begin a file with one, is no part of the first name."""
+    lines = text.removeprefix("\ufeff").replace("\r", "\n").split("\n")
+    parts = [[*line.split(maxsplit=1), ""] for line in lines if line.strip()]
+    return tuple(ClassFact(wnid=wnid, words=words.strip()) for wnid, words, *_ in parts)
+
+
 def class_numbers(classes: tuple[ClassFact, ...]) -> dict[str, int]:
     """Class numbers by name: a class's WNID, and its words where no other class has them too."""
     found = {fact.wnid: number for number, fact in enumerate(classes)}

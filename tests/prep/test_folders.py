@@ -6,16 +6,23 @@ from typing import Any
 
 import pytest
 
-from alexnet_prep.classes import class_directories
+from alexnet_prep.classes import ClassRules, class_directories
 from alexnet_prep.errors import SourceError
 from alexnet_prep.folders import find_folder_source
 from alexnet_prep.source import find_source
+from alexnet_prep.split import SplitSource
+from alexnet_shards.manifest import ClassFact
 
 
 def touch(path: Path, content: bytes = b"jpeg") -> None:
     """A file and its directories."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def read(directory: Path, split: str, rules: ClassRules | None = None) -> SplitSource:
+    """A split of a folder source."""
+    return find_source(directory, "folder", rules).read(split, None, lambda _: None)
 
 
 def labels_of(source: Any, split: str) -> dict[str, str]:
@@ -101,3 +108,35 @@ def test_refusals(tmp_path: Path) -> None:
         source.read("train", None, lambda _: None)
     with pytest.raises(SourceError, match="no devkit order"):
         source.read("train", "devkit", lambda _: None)
+
+
+def test_folders_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    for name in (
+        "train/train/cat/a.jpg",
+        "train/train/dog/b.jpg",
+        "val/cat/c.jpg",
+        "flat/train/a.jpg",
+        "flat/val/cat/b.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"train/train: is the only class folder, .* below it \(cat, dog\)"):
+        read(tmp_path, "train")
+    one = ClassRules(listed=(ClassFact(wnid="train"),))
+    assert len(read(tmp_path, "train", one)) == 2
+    (tmp_path / "train/train/c.jpg").write_bytes(b"x")
+    assert len(read(tmp_path, "train")) == 3
+    with pytest.raises(SourceError, match=r"flat/train: no class folder there; expected train/CLASS/\*"):
+        read(tmp_path / "flat", "train")
+
+
+def test_numbers_that_are_sorted_as_texts_are_told(tmp_path: Path) -> None:
+    for name in range(11):
+        (tmp_path / f"train/{name}").mkdir(parents=True)
+        (tmp_path / f"train/{name}/{name}.jpg").write_bytes(b"x")
+    line = "train: class folders are numbers, sorted as texts: 10 is class 2; another order is given by --classes"
+    assert read(tmp_path, "train").notes == (line,)
+    listed = ClassRules(listed=tuple(ClassFact(wnid=str(number)) for number in range(11)))
+    assert read(tmp_path, "train", listed).notes == ()
+    (tmp_path / "train/10").rename(tmp_path / "train/9a")
+    assert read(tmp_path, "train").notes == ()

@@ -82,3 +82,10 @@ def test_a_class_list_in_another_order_is_noticed() -> None:
         SourceError, match=r"n00000001_1_n00000001.JPEG has label 0, which is n00000003 in --classes \(2 of 3"
     ):
         labelled_split(found(names, raw(0, 1, 2)), class_list(*reversed(wnids)), "parquet")
+
+
+def test_a_few_labels_beside_the_names_are_told() -> None:
+    names = [f"n0000000{number}_{image}.JPEG" for image, number in enumerate((1, 2, 3, 3))]
+    split = labelled_split(found(names, raw(0, 1, 2, 0)), class_list("n00000001", "n00000002", "n00000003"), "parquet")
+    line = "train: 1 of 4 images have another class than their names say, as n00000003_3.JPEG n00000001"
+    assert (split.labels.tolist(), split.notes) == ([0, 1, 2, 0], (line,))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from alexnet_prep.errors import SourceError
@@ -35,3 +36,16 @@ def test_nothing_is_refused(tmp_path: Path) -> None:
         find_source(tmp_path / "none", "auto")
     with pytest.raises(SourceError, match="no ImageNet source found"):
         find_source(tmp_path, "auto")
+
+
+def test_what_is_elsewhere_is_looked_at_there(tmp_path: Path) -> None:
+    """A file with an address stays the same when what is there changes, labels of the same length for example."""
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/set/train-0.tar", b"0" * 1024)
+    (tmp_path / "train-0.tar.url").write_text("memory://set/train-0.tar\n")
+    (tmp_path / "train-1.tar.url").write_text("memory://set/none.tar\n# 9 bytes, as the mirror notes\n")
+    before = stamps(find_source(tmp_path, "webdataset"))
+    assert stamps(find_source(tmp_path, "webdataset")) == before
+    store.pipe_file("/set/train-0.tar", b"1" * 1024)
+    now = stamps(find_source(tmp_path, "webdataset"))
+    assert [name for name in now if now[name] != before[name]] == ["train-0.tar.url"]

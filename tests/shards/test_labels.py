@@ -10,7 +10,7 @@ import webdataset
 
 from alexnet_shards.adopt import LabelRules, index_shards, read_classes
 from alexnet_shards.errors import FormatError
-from alexnet_shards.labels import CLS, LabelNumbers, LabelPlace, class_numbers
+from alexnet_shards.labels import CLS, LabelNumbers, LabelPlace, class_lines, class_numbers
 from alexnet_shards.manifest import ClassFact, load_manifest
 from alexnet_shards.shardset import open_shards
 
@@ -137,3 +137,9 @@ def test_a_damaged_place_in_a_manifest_is_one_line(shards: Any, tmp_path: Path) 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"source": {"label": 7}}))
     with pytest.raises(FormatError, match="the manifest's labels stand in '7': expected"):
         open_shards([pattern])
+
+
+def test_a_class_list_as_editors_write_it() -> None:
+    for text in ("n01 tench, fish\nn02\n", "\ufeffn01\ttench, fish\r\n\r\nn02 \r\n", " n01  tench, fish\rn02"):
+        facts = class_lines(text)
+        assert [(fact.wnid, fact.words) for fact in facts] == [("n01", "tench, fish"), ("n02", "")]
