@@ -121,14 +121,14 @@ def test_other_devices_get_a_plain_copy(tmp_path: Path, make_shards: Callable[..
     with Stream(open_shards([make_shards(tmp_path, (4,))]), StreamConfig(batch_size=2, seed=0)) as stream:
         batches = list(stream.epoch("meta"))
     assert [batch.images_nhwc.device.type for batch in batches] == ["meta", "meta"]
-    assert stream.state_dict() == {"epoch": 1, "position": 0}
+    assert stream.state_dict().items() >= {"epoch": 1, "position": 0}.items()
 
 
 def test_the_ring_shares_memory() -> None:
     slots = [np.zeros((2, 3), np.uint8) for _ in range(3)]
     ring = PinnedRing(slots, pin=False)
     slots[1][:] = 4
-    assert ring.tensors[1].tolist() == [[4] * 3] * 2
+    assert ring.tensor(1).tolist() == [[4] * 3] * 2
     ring.close()
 
 

@@ -188,6 +188,16 @@ def test_many_threads_and_few_open_files_replace_no_sample(tmp_path: Path, make_
     subprocess.run([sys.executable, "-c", program, pattern], check=True, timeout=200)
 
 
+def test_readers_that_nobody_closes_leave_no_file_open(files: list[str]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        opened = ShardFiles(LocalShards(tuple(files)))
+        assert [len(opened.read(shard, 0, 4)) for shard in range(len(files))] == [4] * len(files)
+        assert len(os.listdir("/proc/self/fd")) == before + len(files)
+        del opened
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_short_and_missing(tmp_path: Path, files: list[str]) -> None:
     shards = ShardFiles(LocalShards((*files, str(tmp_path / "missing"))))
     with pytest.raises(BadSampleError, match="ends at byte 5000, expected 5001"):

@@ -23,7 +23,7 @@ from alexnet_shards.index import load_index, save_index
 from alexnet_shards.manifest import load_manifest, save_manifest
 from alexnet_shards.shardset import ShardSet, open_shards
 from alexnet_stream.epoch import epoch_table
-from alexnet_stream.stream import Batch, Stream, StreamConfig, default_threads
+from alexnet_stream.stream import Batch, Stream, StreamConfig
 
 Sample = tuple[int, int, bytes, bool, bytes]
 SIZES = (7, 5, 9)
@@ -168,8 +168,8 @@ def test_resume_at_every_position(shards: ShardSet, last: Any) -> None:
                 whole.append(samples(batch))
                 states.append(stream.state_dict())
     steps = 5 if last == "drop" else 6
-    assert states[steps] == {"epoch": 1, "position": 0}
-    assert states[1] == {"epoch": 0, "position": 4}
+    assert states[steps].items() >= {"epoch": 1, "position": 0}.items()
+    assert states[1].items() >= {"epoch": 0, "position": 4}.items()
     for taken, state in enumerate(states[:-1]):
         rest = stream_epoch(shards, config, state)
         assert rest == whole[taken : steps if taken < steps else 2 * steps]
@@ -182,24 +182,66 @@ def test_world_size_and_batch_size_may_change_in_the_middle(shards: ShardSet) ->
         batches = stream.epoch()
         next(batches), next(batches)
         state = stream.state_dict()
-    assert state == {"epoch": 0, "position": 6}
+        assert place(stream) == {"epoch": 0, "position": 6}
     changed = replace(config, batch_size=4, world_size=2)
     parts = [stream_epoch(shards, replace(changed, rank=rank), state) for rank in range(2)]
     assert dealt(parts) == expected[6:]
 
 
+def place(stream: Stream) -> dict[str, int]:
+    state = stream.state_dict()
+    return {name: state[name] for name in ("epoch", "position")}
+
+
 def test_only_batches_taken_count(shards: ShardSet) -> None:
     with Stream(shards, StreamConfig(batch_size=2, seed=2)) as stream:
         batches = stream.epoch()
-        assert stream.state_dict() == {"epoch": 0, "position": 0}
+        assert place(stream) == {"epoch": 0, "position": 0}
         first = samples(next(batches))
-        assert stream.state_dict() == {"epoch": 0, "position": 2}
+        assert place(stream) == {"epoch": 0, "position": 2}
         again = stream.epoch()
         second = samples(next(again))
         assert [*first, *second] == reference_epoch(shards, StreamConfig(batch_size=2, seed=2))[:4]
         with pytest.raises(RuntimeError, match="iterated anew"):
             next(batches)
-        assert stream.state_dict() == {"epoch": 0, "position": 4}
+        assert place(stream) == {"epoch": 0, "position": 4}
+
+
+@pytest.mark.parametrize("child_process", [False, True])
+def test_an_iterator_that_is_left_takes_nothing_from_the_next(shards: ShardSet, child_process: bool) -> None:
+    config = StreamConfig(batch_size=2, seed=2, threads=2, child_process=child_process)
+    expected = reference_epoch(shards, config)
+    with Stream(shards, config) as stream:
+        left = stream.epoch()
+        first = next(left)
+        seen = samples(first)
+        again = stream.epoch()
+        second = next(again)
+        seen += samples(second)
+        assert samples(first) + samples(second) == expected[:4]  # the batch at hand is not written over
+        left.close()  # type: ignore[attr-defined]
+        seen += [sample for batch in again for sample in samples(batch)]
+    assert seen == expected
+
+
+def test_without_shuffle_every_iterator_begins_the_epoch_unless_it_was_resumed(shards: ShardSet) -> None:
+    config = StreamConfig(batch_size=4, seed=2, shuffle=False)
+    with Stream(shards, config) as stream:
+        next(iter(stream))  # a look at a batch, as Lightning's sanity check has one
+        assert [row for batch in stream for row in batch.rows.tolist()] == list(range(21))
+        stream.load_state_dict({"epoch": 1, "position": 8})
+        assert [row for batch in stream for row in batch.rows.tolist()] == list(range(8, 21))
+        assert place(stream) == {"epoch": 2, "position": 0}
+
+
+def test_a_batch_that_is_moved_to_shared_memory_leaves_the_ring(shards: ShardSet) -> None:
+    config = StreamConfig(batch_size=1, seed=2, threads=1)
+    with Stream(shards, config) as stream:
+        seen = []
+        for batch in stream.epoch():
+            batch.images_nhwc.share_memory_()  # type: ignore[no-untyped-call]  # as a queue between processes does
+            seen += samples(batch)
+    assert seen == reference_epoch(shards, config)
 
 
 @pytest.mark.parametrize("child_process", [False, True])
@@ -304,28 +346,42 @@ def test_a_state_of_other_shards(shards: ShardSet, state: dict[str, int]) -> Non
         stream.load_state_dict(state)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"batch_size": 0}, "batch_size 0"),
-        ({"rank": 2, "world_size": 2}, "rank 2"),
-        ({"batch_size": 2, "world_size": 3}, "batch_size 2"),
-        ({"last": "wrap"}, "last 'wrap'"),
-        ({"order": "random"}, "order 'random'"),
-        ({"quarantine": -1}, "quarantine -1"),
-        ({"batch_size": 22, "last": "drop"}, "21 samples are less than one batch of 22"),
-    ],
-)
-def test_wrong_configurations(shards: ShardSet, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(AlexnetError, match=message):
-        Stream(shards, StreamConfig(**{"batch_size": 4, "seed": 0, **change}))
+CHANGES: list[dict[str, Any]] = [{"seed": 3}, {"shuffle": False}, {"order": "window", "window_shards": 1}]
 
 
-def test_threads_are_a_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
-    for sharing, threads in (("", 12), ("1", 12), ("5", 2), ("100", 1), ("0", 12), ("many", 12)):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", sharing)
-        assert default_threads() == threads
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_state_of_another_order_is_refused_in_the_middle_of_an_epoch(
+    shards: ShardSet, change: dict[str, Any]
+) -> None:
+    config = StreamConfig(batch_size=4, seed=2)
+    with Stream(shards, config) as stream:
+        next(stream.epoch())
+        state = stream.state_dict()
+    with Stream(shards, replace(config, **change)) as other:
+        with pytest.raises(AlexnetError, match="another order"):
+            other.load_state_dict(state)
+        other.load_state_dict(state | {"position": 0})
+        other.load_state_dict({"epoch": 0, "position": 4})  # of before orders were numbered
+    with Stream(shards, replace(config, batch_size=3, order="window", window_shards=3)) as same:
+        same.load_state_dict(state)
+
+
+def test_processes_that_would_all_get_the_same_are_told(
+    shards: ShardSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with Stream(shards, StreamConfig(batch_size=4, seed=2, world_size=2)) as stream:
+        list(stream)
+    assert not caplog.records
+    with Stream(shards, StreamConfig(batch_size=4, seed=2)) as stream:
+        list(stream), list(stream)
+    assert [record.getMessage()[:39] for record in caplog.records] == ["each of 2 processes gets every sample o"]
+
+
+def test_shards_that_give_no_batch(shards: ShardSet) -> None:
+    with pytest.raises(AlexnetError, match="21 samples are less than one batch of 22"):
+        Stream(shards, StreamConfig(batch_size=22, seed=0, last="drop"))
 
 
 def test_pinned_memory_needs_a_device(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_a_stop_ends_a_stream_within_a_second(server: Any, cache: CacheConfig, k
         with pytest.raises(StoppedError):
             list(stream.epoch())
         assert time.monotonic() - moment[0] < 1.5  # a second, and what a busy machine takes
-        assert stream.state_dict() == {"epoch": 0, "position": 4}
+        assert stream.state_dict()["position"] == 4
 
 
 def test_closing_does_not_wait_for_a_stalled_download(server: Any, cache: CacheConfig) -> None:

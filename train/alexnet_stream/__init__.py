@@ -7,9 +7,10 @@ with Stream(shards, StreamConfig(batch_size=256, seed=0)) as stream:
 
 from alexnet_remote import CacheConfig, Stop, StoppedError, open_shards
 from alexnet_stream.batch import Batch
+from alexnet_stream.config import StreamConfig
 from alexnet_stream.dataset import ShardDataset
 from alexnet_stream.handover import class_names, dali_index, webdataset_pipeline
-from alexnet_stream.stream import Stream, StreamConfig
+from alexnet_stream.stream import Stream
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [

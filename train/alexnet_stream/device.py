@@ -17,12 +17,16 @@ class PinnedRing:
     """Ring buffers as tensors that share their memory, page-locked for asynchronous copies while `pin` holds."""
 
     def __init__(self, slots: Iterable[npt.NDArray[np.uint8]], pin: bool) -> None:
-        self.tensors: tuple[Tensor, ...] = tuple(torch.from_numpy(slot) for slot in slots)
+        self._slots = tuple(slots)
         self._pinned: list[Tensor] = []
-        for tensor in self.tensors if pin else ():
+        for tensor in map(torch.from_numpy, self._slots if pin else ()):
             # Registered and not allocated by torch, so that the memory shared with a loader process is pinned alike.
             CUDA.check_error(int(CUDA.cudart().cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0)))
             self._pinned.append(tensor)
+
+    def tensor(self, slot: int) -> Tensor:
+        """A new tensor over a slot: one that a queue between processes moves to shared memory never is the slot again."""
+        return torch.from_numpy(self._slots[slot])
 
     def close(self) -> None:
         """Unlock the memory; the tensors stay valid."""

@@ -101,6 +101,7 @@ class _OpenShard:
     descriptor: "Future[int]" = field(default_factory=Future)
     users: int = 1
     dropped: bool = False
+    number: int = -1  # the descriptor once it is there, to be had without a lock
 
 
 class ShardFiles:
@@ -192,6 +193,12 @@ class ShardFiles:
                 self._shards.pop(shard)
                 self._close(opened)
 
+    def __del__(self) -> None:
+        """Close the files of a reader that nobody has closed; without its lock, which a fork may have copied held."""
+        for opened in self._idle.values():
+            with suppress(OSError):
+                os.close(opened.number)
+
     def _acquire(self, shard: int, wait: bool) -> _OpenShard | None:
         """The open shard, one user more; None where there is no room for another, unless `wait`."""
         with self._changed:
@@ -212,7 +219,8 @@ class ShardFiles:
 
     def _open(self, shard: int, opened: _OpenShard) -> _OpenShard:
         try:
-            opened.descriptor.set_result(self._opened_file(shard))
+            opened.number = self._opened_file(shard)
+            opened.descriptor.set_result(opened.number)
         except BaseException as error:
             with self._changed:
                 self._num_open -= 1

@@ -1,26 +1,30 @@
 """The stream: batches of uint8 images in an order that depends on (seed, epoch) alone."""
 
+import functools
+import logging
 import os
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Literal, NoReturn, Self
+from typing import NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import distributed
 from torch.utils.data import IterableDataset
 
 from alexnet_remote import RemoteShards, Stop
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import CROP_PX, IMAGE_PX
-from alexnet_shards.machine import available_cpus
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.batch import Batch, Meters, pad
 from alexnet_stream.child import ChildLoader
+from alexnet_stream.config import StreamConfig, default_threads
 from alexnet_stream.device import PinnedRing, on_device
 from alexnet_stream.epoch import EpochTable, Windows, epoch_table, lasting_flips
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
@@ -30,72 +34,18 @@ from alexnet_stream.reader import raise_open_files
 
 __all__ = ["Batch", "Stream", "StreamConfig"]
 
+LOGGER = logging.getLogger(__name__)
 JOBS_AHEAD = 3
+NUM_SLOTS = JOBS_AHEAD + 1
 INSTEAD = "iterate it without workers (num_workers=0), it has threads of its own, or give the DataLoader a ShardDataset"
-CHOICES = {
-    "crop": ("random", "centre", "none"),
-    "last": ("drop", "keep", "pad"),
-    "order": ("auto", "global", "window"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamConfig:
-    """How a ShardSet is streamed.
-
-    `batch_size` counts the samples of all ranks. `crop` "random" or "centre" gives 224x224 crops, "none" whole 256x256
-    images, no flip, no noise; `flip` False mirrors none, `flip_once` the same ones in every epoch. `last` is what becomes of
-    the short batch at the end: kept short (a rank's part may be empty), padded to full size with `valid` False, or dropped,
-    whose samples then are others in each epoch. `order` "global" shuffles everything, "window" within windows of
-    `window_shards` shards, for disks and networks that do not like random reads; "auto" takes windows for remote shards
-    alone. `threads` 0: this process's share of the cores; with `child_process` they run in a process of their own.
-    `quarantine`: so many bad samples are replaced (crops) or masked (whole images) before the stream fails.
-    """
-
-    batch_size: int
-    seed: int
-    rank: int = 0
-    world_size: int = 1
-    shuffle: bool = True
-    crop: Literal["random", "centre", "none"] = "random"
-    flip: bool = True
-    flip_once: bool = False
-    last: Literal["drop", "keep", "pad"] = "keep"
-    order: Literal["auto", "global", "window"] = "auto"
-    window_shards: int = 16
-    threads: int = 0
-    check_crc: bool = True
-    quarantine: int = 0
-    pin_memory: bool = False
-    child_process: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "world_size", "window_shards"):
-            if getattr(self, name) < 1:
-                raise AlexnetError(f"{name} {getattr(self, name)}: expected 1 or more")
-        for name in ("seed", "threads", "quarantine"):
-            if getattr(self, name) < 0:
-                raise AlexnetError(f"{name} {getattr(self, name)}: expected 0 or more")
-        if not 0 <= self.rank < self.world_size:
-            raise AlexnetError(f"rank {self.rank}: expected 0 to {self.world_size - 1}, below world_size")
-        if self.batch_size < self.world_size:
-            raise AlexnetError(f"batch_size {self.batch_size}: expected {self.world_size} or more, one sample a rank")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise AlexnetError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
-
-
-def default_threads() -> int:
-    """This process's share of the cores it may use: torchrun's LOCAL_WORLD_SIZE says how many processes share them."""
-    sharing = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(1, available_cpus() // (int(sharing) if sharing.isdigit() and int(sharing) else 1))
 
 
 class Stream(IterableDataset[Batch]):
     """Batches of a ShardSet, epoch after epoch, with exact resume; a context manager that owns threads and buffers.
 
     `iter` and `len` are those of an epoch, so that Lightning, torchdata's StatefulDataLoader and a plain loop take it as
-    it is; a DataLoader only with `batch_size=None` and no workers, as it has threads of its own.
+    it is; a DataLoader only with `batch_size=None` and no workers, as it has threads of its own. One iterator at a time:
+    the next one goes on where the one before was left, but without `shuffle`, as in validation, at the epoch's start.
 
     To end a run at a signal while a download stalls, have the handler call `stop()`, or request the Stop that was given
     (one may serve several streams): within a second the epoch's iterator raises StoppedError, unless it can go on with
@@ -117,6 +67,8 @@ class Stream(IterableDataset[Batch]):
         """
         self._shards, self._config = shards, config
         self._epoch = self._position = self._run = self._slot = 0
+        self._under_way: deque[tuple[int, int]] = deque()  # (place in the epoch, slot) of the current iterator's jobs
+        self._resumed = self._warned = False
         self._owner = os.getpid()
         self._meters = Meters()
         if config.pin_memory and not torch.cuda.is_available():
@@ -136,7 +88,7 @@ class Stream(IterableDataset[Batch]):
         self._prefetch = prefetcher(source, config.window_shards if self._by_windows or not config.shuffle else None)
         loader_config = LoaderConfig(
             source=source,
-            num_slots=JOBS_AHEAD + 1,
+            num_slots=NUM_SLOTS,
             slot_shape=(largest_part, height_px, height_px, 3),
             threads=config.threads or default_threads(),
             check_crc=config.check_crc,
@@ -197,13 +149,14 @@ class Stream(IterableDataset[Batch]):
         return vars(self._meters).copy()
 
     def state_dict(self) -> dict[str, int]:
-        """Where the stream stands after the batches the consumer has taken: epoch, and samples of it (all ranks)."""
-        return {"epoch": self._epoch, "position": self._position}
+        """Where the stream stands after the batches the consumer has taken: epoch, samples of it (all ranks), and a number
+        of the order in which they are counted."""
+        return {"epoch": self._epoch, "position": self._position, "order": self._order}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go to `state`, which a stream of any world size and batch size may have saved; costs no reading.
 
-        Raises AlexnetError where it is not a place in these shards.
+        Raises AlexnetError where it is not a place in these shards, or one in the middle of an epoch of another order.
         """
         epoch, position = state.get("epoch", -1), state.get("position", -1)
         if epoch < 0 or not 0 <= position <= self._shards.num_samples:
@@ -211,11 +164,18 @@ class Stream(IterableDataset[Batch]):
                 f"stream state {dict(state)}: not a place in {self._shards.num_samples} samples; "
                 "resume with the shards of the checkpoint"
             )
+        if position and state.get("order", self._order) != self._order:
+            raise AlexnetError(
+                f"stream state {dict(state)}: its epoch was begun in another order (seed, shuffle, order, window_shards or "
+                "shards differ), the rest of it would repeat samples; resume with those of the checkpoint, or by set_epoch"
+            )
         self._run += 1
+        self._resumed = True
         self._go_to(epoch, position)
 
     def epoch(self, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """The rest of the current epoch, on `device`; then the stream stands at the start of the next.
+        """The rest of the current epoch, on `device`; then the stream stands at the start of the next. Without `shuffle` all
+        of the epoch, unless load_state_dict has led into its middle.
 
         For a CUDA device each batch is copied while the one before is in use. Raises AlexnetError for a bad sample, as
         the quarantine allows, for a loader process that has died, and in any process but the one that made the stream,
@@ -223,10 +183,30 @@ class Stream(IterableDataset[Batch]):
         """
         if os.getpid() != self._owner:
             raise AlexnetError(f"this Stream belongs to another process; {INSTEAD}")
+        self._warn_of_ranks()
         return self._epoch_on(torch.device(device))
+
+    def _warn_of_ranks(self) -> None:
+        """Say once where the processes of a run would all get the same batches."""
+        if (
+            self._warned
+            or self._config.world_size > 1
+            or not (distributed.is_available() and distributed.is_initialized())
+        ):
+            return
+        self._warned = True
+        if (processes := distributed.get_world_size()) > 1:
+            LOGGER.warning(
+                "each of %d processes gets every sample of this Stream; for a part each, give StreamConfig rank and "
+                "world_size",
+                processes,
+            )
 
     def _epoch_on(self, device: torch.device) -> Iterator[Batch]:
         self._run += 1
+        if not (self._config.shuffle or self._resumed):
+            self._position = 0
+        self._resumed = False
         run, epoch = self._run, self._epoch
         table = self._table(epoch)
         self._prefetch.plan(self._shards.rows["shard"], table.rows, self._position)
@@ -242,6 +222,14 @@ class Stream(IterableDataset[Batch]):
         left = self._shards.num_samples - position
         done = left < self._config.batch_size if self._config.last == "drop" else left == 0
         self._epoch, self._position = (epoch + 1, 0) if done else (epoch, position)
+
+    @functools.cached_property
+    def _order(self) -> int:
+        """A number of all that decides the order of epochs: a place in one means nothing in another."""
+        config, shards = self._config, self._shards.manifest.shards
+        windows = config.window_shards if self._by_windows and config.window_shards < len(shards) else 0
+        drawn = (config.seed, windows) if config.shuffle else ()
+        return zlib.crc32(repr((drawn, [fact.sha256 for fact in shards])).encode())
 
     def _table(self, epoch: int) -> EpochTable:
         config = self._config
@@ -263,16 +251,17 @@ class Stream(IterableDataset[Batch]):
         return size * rank // world_size, size * (rank + 1) // world_size
 
     def _load(self, table: EpochTable, position: int) -> Generator[tuple[int, Batch], None, None]:
-        """(position after it, batch) from `position` on, with JOBS_AHEAD batches under way."""
+        """(position after it, batch) from `position` on, with JOBS_AHEAD batches under way; ends an earlier iterator's."""
         samples, size = self._shards.num_samples, self._config.batch_size
         whole = position + (samples - position) // size * size
         starts = deque(range(position, whole if self._config.last == "drop" else samples, size))
-        under_way: deque[tuple[int, int]] = deque()
+        self._drop_jobs()
+        under_way = self._under_way
         try:
             while starts or under_way:
                 while starts and len(under_way) < JOBS_AHEAD:
                     start, slot = starts.popleft(), self._slot
-                    self._slot = (slot + 1) % len(self._ring.tensors)
+                    self._slot = (slot + 1) % NUM_SLOTS
                     self._prefetch.advance(under_way[0][0] if under_way else start)
                     self._loader.submit(slot, self._job(table, self._places(start)))
                     under_way.append((start, slot))
@@ -283,8 +272,16 @@ class Stream(IterableDataset[Batch]):
                 under_way.popleft()
                 yield min(start + size, samples), self._batch(table, start, slot, report)
         finally:
-            for _, slot in under_way:
-                self._loader.cancel(slot)
+            if under_way is self._under_way:
+                self._drop_jobs()
+
+    def _drop_jobs(self) -> None:
+        """Drop the jobs of the current iterator; the next one takes their slots first, not that of the batch at hand."""
+        jobs, self._under_way = self._under_way, deque()
+        if jobs:
+            self._slot = jobs[0][1]
+        for _, slot in jobs:
+            self._loader.cancel(slot)
 
     def _places(self, start: int) -> npt.NDArray[np.int64]:
         """Places in the epoch table of this rank's part of the batch that begins at `start`."""
@@ -299,7 +296,7 @@ class Stream(IterableDataset[Batch]):
         return Job(rows=rows, crop_top_px=table.crop_top_px[places], crop_left_px=table.crop_left_px[places])
 
     def _batch(self, table: EpochTable, start: int, slot: int, report: JobReport) -> Batch:
-        places, slot_nhwc = self._places(start), self._ring.tensors[slot]
+        places, slot_nhwc = self._places(start), self._ring.tensor(slot)
         images_nhwc = slot_nhwc[: len(places)]
         part = LoadedPart(table=table, places=places, images_nhwc=images_nhwc.numpy(), report=report)
         rows, valid = self._quarantine.settle(part)
