@@ -235,10 +235,10 @@ def verify(shards: tuple[str, ...], split: str, repair: bool, **options: Any) ->
 @commands.command(
     examples=[
         "alexnet-prep index --shards 'elsewhere/train-*.tar' --label json:label --classes classes.txt",
-        "alexnet-prep index --shards 'shards/*.tar' --for dali --for wids",
+        "alexnet-prep index --shards shards --for dali --for wids",
     ]
 )
-@takes_shards("Shards of one directory, which are one set")
+@takes_shards("Shards of one directory, a set or one of each split")
 @CLASSES
 @click.option("--label", metavar="WHERE", help="Where labels stand: cls, txt or json:FIELD.  [default: cls, numbers]")
 @click.option("--no-labels", is_flag=True, help="Also index samples without a label.")
@@ -261,7 +261,8 @@ def index(shards: tuple[str, ...], classes: Path | None, **options: Any) -> None
         rules = LabelRules(place=label_place(options["label"]), classes=facts, are_needed=not options["no_labels"])
         with hired(options["scheduler"], options["workers"], say) as workers, Progress("index", "shards") as progress:
             found = index_named(shards, workers, progress.at, rules)
-        lines, content = found.lines(), found.as_json()
+        lines = [line for one in found for line in one.lines()]
+        content = found[0].as_json() if len(found) == 1 else {"sets": [one.as_json() for one in found]}
     if written := [str(path) for path in side_files(shards, readers)]:
         lines, content = [*lines, f"written: {', '.join(written)}"], content | {"written": written}
     _result(options["as_json"], content, lines)

@@ -11,10 +11,12 @@ from alexnet_remote import RemoteFolder, bring_sets, remote_folder
 from alexnet_shards.adopt import Counted, Indexed, LabelRules, index_shards
 from alexnet_shards.errors import FormatError, PatternError
 from alexnet_shards.files import write_atomic
-from alexnet_shards.manifest import index_path, manifest_path, shards_of
-from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.folder import ALL_SPLITS
+from alexnet_shards.manifest import index_path, manifest_path, shards_of, split_of
+from alexnet_shards.pattern import expand_patterns, is_folder
 from alexnet_shards.pool import Workers
 from alexnet_shards.sets import Fetch, find_sets, here
+from alexnet_shards.splits import split_in
 
 MANIFEST_SUFFIX = ".manifest.json"
 
@@ -69,7 +71,8 @@ def is_remote(patterns: Sequence[str]) -> bool:
 
 def named_splits(patterns: Sequence[str], split: str) -> tuple[Path, tuple[str, ...]]:
     """(directory, names of the splits) of local `patterns`; raises as `named_sets`."""
-    if len(patterns) == 1 and not glob.has_magic(patterns[0]) and not patterns[0].endswith(".tar"):
+    plain = not glob.has_magic(patterns[0]) and not patterns[0].endswith(".tar")
+    if len(patterns) == 1 and (plain or is_folder(patterns[0])):
         directory = Path(patterns[0])
         return directory, splits_in(directory) if split == "all" else (split,)
     sets = find_sets(expand_patterns(patterns, None if split == "all" else split))
@@ -94,10 +97,16 @@ def splits_in(directory: Path) -> tuple[str, ...]:
     return splits
 
 
-def index_named(patterns: Sequence[str], workers: Workers, progress: Counted, labels: LabelRules) -> Indexed:
-    """As alexnet_shards.adopt.index_shards, for shards in a store too: index and manifest are uploaded there."""
+def index_named(
+    patterns: Sequence[str], workers: Workers, progress: Counted, labels: LabelRules
+) -> tuple[Indexed, ...]:
+    """As alexnet_shards.adopt.index_shards, for shards in a store too: index and manifest are uploaded there.
+
+    Shards whose names say different splits are a set each; a folder is all of its shards.
+    """
     if not is_remote(patterns):
-        return index_shards(patterns, workers, progress, labels)
+        groups = by_split(expand_patterns(patterns, ALL_SPLITS))
+        return tuple(index_shards(paths, workers, progress, labels) for paths in groups)
     with remote_folder(patterns, None) as (folder, names):
         names = names or tuple(folder.names("*.tar"))
         if not names:
@@ -108,8 +117,18 @@ def index_named(patterns: Sequence[str], workers: Workers, progress: Counted, la
         for name in names:  # no more than names and sizes
             write_atomic(folder.copy / name, b"")
             os.truncate(folder.copy / name, folder.size_of(name))
-        indexed = index_shards([str(folder.copy / name) for name in names], workers, progress, labels, folder.fetched)
-        split = indexed.manifest.split
-        folder.put(index_path(folder.copy, split).name)
-        folder.put(manifest_path(folder.copy, split).name)
-        return indexed
+        found = list[Indexed]()
+        for paths in by_split([str(folder.copy / name) for name in names]):
+            found.append(index_shards(paths, workers, progress, labels, folder.fetched))
+            split = found[-1].manifest.split
+            folder.put(index_path(folder.copy, split).name)
+            folder.put(manifest_path(folder.copy, split).name)
+        return tuple(found)
+
+
+def by_split(paths: Sequence[str]) -> list[list[str]]:
+    """Shards by the splits that their names say; where those are not two at least, all of them together."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(split_in(split_of(path)[1]), []).append(path)
+    return list(groups.values()) if len(groups.keys() - {""}) > 1 else [list(paths)]

@@ -15,7 +15,7 @@ from alexnet_shards.address import WEB, Address
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
 from alexnet_shards.machine import most_open_files
 from alexnet_shards.manifest import ShardFact, index_path, load_manifest, manifest_path, shards_of, split_of
-from alexnet_shards.pattern import RANGE, expand_ranges
+from alexnet_shards.pattern import RANGE, Patterns, expand_ranges, listed_patterns
 from alexnet_shards.shardset import ShardSet, choose_shards, join_sets, member_at
 from alexnet_shards.shardset import open_shards as open_local_shards
 from alexnet_shards.shown import public_address
@@ -69,14 +69,16 @@ class RemoteShardSet(ShardSet):
         return f"{self.paths[shard]}, {member_at(str(copy), offset)}"
 
 
-def open_shards(patterns: Sequence[str], cache: CacheConfig | None = None, *, split: str | None = None) -> ShardSet:
+def open_shards(patterns: Patterns, cache: CacheConfig | None = None, *, split: str | None = None) -> ShardSet:
     """Open local shards as alexnet_shards.shardset does, or remote ones by URL patterns with the same ranges and globs.
 
+    One pattern alone need not stand in a list.
     Of a folder those of `split` are meant: where it is remote, those that SPLIT.manifest.json there lists.
     Of remote shards the manifest and index beside them are fetched; the shards' sizes are compared where the store
     tells them. `cache` None takes CacheConfig.from_environment(). Raises AlexnetError as open_shards does, and as
     alexnet_remote.remotefile says.
     """
+    patterns = listed_patterns(patterns)
     remote = [pattern for pattern in patterns if "://" in pattern]
     if not remote:
         return open_local_shards(patterns, split=split)

@@ -8,17 +8,23 @@ from alexnet_shards.errors import FormatError, PatternError
 from alexnet_shards.manifest import load_manifest, manifest_path, name_style, shards_of, split_of
 from alexnet_shards.splits import spellings_of, split_in
 
+ALL_SPLITS = "all"
 MOST_LINES = 4  # kinds of shards that a message names
 
 
 def folder_shards(folder: str, split: str | None) -> list[str]:
-    """Paths of the shards that the name of a local `folder` stands for: all of `split`, None for the one kind there.
+    """Paths of the shards that the name of a local `folder` stands for: all of `split`, None for the one kind there, "all"
+    for every kind.
 
     A set's name says its split (alexnet_shards.splits). All of it are those that its manifest lists, there or not; without
     a manifest, those that are there.
     Raises PatternError where there are none, or several kinds to choose from, and FormatError for a damaged manifest.
     """
     kinds = _kinds(folder)
+    if split == ALL_SPLITS:
+        if kinds:
+            return [path for name in dict.fromkeys(kinds.values()) for path in _set_shards(folder, name)]
+        split = None
     sets = {name: glob for glob, name in kinds.items() if split is None or split_in(name) == split}
     if split is not None:
         listed = {name: name for name in spellings_of(split) if manifest_path(Path(folder), name).exists()}
@@ -28,6 +34,11 @@ def folder_shards(folder: str, split: str | None) -> list[str]:
         what = f"holds no {split}-*.tar; " if split is not None and not sets else ""
         raise PatternError(f"{folder}: {what}{_what_is_there(some)}")
     (name,) = sets
+    return _set_shards(folder, name)
+
+
+def _set_shards(folder: str, name: str) -> list[str]:
+    """Paths of the shards of a set: those that its manifest lists, or without one those that are there."""
     manifest = manifest_path(Path(folder), name)
     if manifest.exists() and (facts := load_manifest(manifest).shards):
         return [f"{folder.rstrip('/')}/{fact.name}" for fact in facts]

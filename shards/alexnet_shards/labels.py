@@ -147,6 +147,6 @@ def class_numbers(classes: tuple[ClassFact, ...]) -> dict[str, int]:
 
 def _text(content: bytes, where: str) -> str:
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"{where}: the label is no UTF-8; expected a class number or name") from error

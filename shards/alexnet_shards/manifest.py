@@ -81,6 +81,11 @@ class Manifest:
         return hashlib.sha256("\n".join(sorted(shard.sha256 for shard in chosen)).encode()).hexdigest()
 
 
+def is_nameless(classes: Sequence[ClassFact]) -> bool:
+    """Whether there is no list, or none but the numbers that shards made elsewhere get in its place."""
+    return [fact.wnid for fact in classes] == [str(label) for label in range(len(classes))]
+
+
 CLASS_TYPES, SHARD_TYPES, MANIFEST_TYPES = map(field_types, (ClassFact, ShardFact, Manifest))
 
 

@@ -10,19 +10,31 @@ from collections.abc import Sequence
 from alexnet_shards.errors import PatternError
 from alexnet_shards.folder import folder_shards, missing_line
 
+Patterns = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
 # One numeric range in braces or in angle brackets, as the shell writes it.
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|<(\d+)\.\.(\d+)>")
+SIGNS = re.compile(r"[{}<>*?\[]")
 MAX_SHARDS = 1_000_000
 MAX_DIGITS = 18
 
 
-def expand_patterns(patterns: Sequence[str], split: str | None = None) -> tuple[str, ...]:
+def listed_patterns(patterns: Patterns) -> list[str]:
+    """Patterns as texts; one alone need not stand in a list, and a Path is a pattern too."""
+    if isinstance(patterns, str | os.PathLike):
+        return [os.fspath(patterns)]
+    return [os.fspath(pattern) for pattern in patterns]
+
+
+def expand_patterns(patterns: Patterns, split: str | None = None) -> tuple[str, ...]:
     """Expand shard patterns to existing paths, in the order given and ascending within a pattern.
 
     Each pattern is a path, a glob, a path with numeric ranges, `train-{000..999}.tar` or `train-<000..999>.tar`, or a
-    folder: all its shards of `split`, where that is None of the one split that it holds. Raises PatternError where a
+    folder: all its shards of `split`, where that is None of the one split that it holds, "all" of each. A folder that is
+    there by the name of a pattern's is meant whatever signs it has; `~` is the user's home. Raises PatternError where a
     pattern is malformed, names a missing file, or names a file twice, by two spellings or links perhaps.
     """
+    patterns = listed_patterns(patterns)
     paths = [path for pattern in patterns for path in _expand_one(pattern, split)]
     if not paths:
         raise PatternError(
@@ -54,16 +66,30 @@ def _place(path: str) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
+def is_folder(pattern: str) -> bool:
+    """Whether a pattern is the name of a folder here."""
+    return not pattern.endswith(".tar") and os.path.isdir(pattern)  # noqa: PTH112  as above
+
+
 def _expand_one(pattern: str, split: str | None) -> list[str]:
-    return [path for name in expand_ranges(pattern) for path in _expand_name(name, split)]
-
-
-def _expand_name(pattern: str, split: str | None) -> list[str]:
-    if not pattern.endswith(".tar") and os.path.isdir(pattern):  # noqa: PTH112  as above
+    if pattern.startswith("~") and not os.path.lexists(pattern.partition("/")[0]):
+        pattern = os.path.expanduser(pattern)  # noqa: PTH111  the shell does not, in the quotes that a pattern needs
+    if is_folder(pattern):
         return folder_shards(pattern, split)
-    if not glob.has_magic(pattern) or _place(pattern) is not None:
+    folder, slash, name = pattern.rpartition("/")
+    if SIGNS.search(folder) is None or not os.path.isdir(folder):  # noqa: PTH112
+        folder, slash, name = "", "", pattern
+    return [path for one in expand_ranges(name) for path in _expand_name(folder + slash, one, split)]
+
+
+def _expand_name(folder: str, name: str, split: str | None) -> list[str]:
+    """Paths of a `name` without ranges in a `folder`, which is no pattern and ends in its slash."""
+    pattern = folder + name
+    if is_folder(pattern):
+        return folder_shards(pattern, split)
+    if not glob.has_magic(name) or _place(pattern) is not None:
         return [pattern]
-    matches = sorted(glob.glob(pattern))
+    matches = sorted(glob.glob(glob.escape(folder) + name))
     if not matches:
         raise PatternError(
             f"{pattern!r}: no file matches this glob; check the directory, or make shards with alexnet-prep shards"

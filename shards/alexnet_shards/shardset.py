@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.index import NO_LABEL, IndexRows, check_index, load_index
 from alexnet_shards.labels import CLS, LabelNumbers
 from alexnet_shards.locks import locked
-from alexnet_shards.manifest import ClassFact, Manifest, load_manifest
-from alexnet_shards.pattern import expand_patterns
+from alexnet_shards.manifest import ClassFact, Manifest, is_nameless, load_manifest
+from alexnet_shards.pattern import Patterns, expand_patterns
 from alexnet_shards.scan import member_at as member_at
 from alexnet_shards.scan import scan_shards
 from alexnet_shards.sets import SetFiles, find_sets
@@ -34,18 +35,25 @@ class ShardSet:
     """The shards of one run, in the order of their manifest whatever the order of the pattern.
 
     `rows` are the (N,) rows of INDEX_DTYPE of these shards only; field `shard` counts `paths` from 0. `manifest` lists
-    these shards only. `split_fingerprint` is of every shard of the split, chosen or not.
+    these shards only. `split_fingerprint` is of every shard of the split, chosen or not. `paths` are as they were spelled
+    and count from the folder `opened_in`.
     """
 
     paths: tuple[str, ...]
     rows: IndexRows
     manifest: Manifest
     split_fingerprint: str
+    opened_in: str = ""
 
     @property
     def num_samples(self) -> int:
         """N, the number of samples."""
         return len(self.rows)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths from the root, for reading: the process may have changed its folder since, or be another one."""
+        return tuple(os.path.join(self.opened_in, path) for path in self.paths)  # noqa: PTH118  of a thousand
 
     @property
     def classes(self) -> tuple[ClassFact, ...]:
@@ -74,11 +82,11 @@ class ShardSet:
     def key_of(self, row: int) -> str:
         """ "SHARD, KEY" of the sample of an index row, for messages; the key is looked up in the tar."""
         entry = self.rows[row]
-        path = self.paths[int(entry["shard"])]
-        return f"{path}, {member_at(path, int(entry['offset']))}"
+        number = int(entry["shard"])
+        return f"{self.paths[number]}, {member_at(self.files[number], int(entry['offset']))}"
 
 
-def open_shards(patterns: Sequence[str], *, split: str | None = None) -> ShardSet:
+def open_shards(patterns: Patterns, *, split: str | None = None) -> ShardSet:
     """Open the shards that `patterns` name (see alexnet_shards.pattern) by the manifest and index beside them.
 
     Of a folder those of `split` are meant, where that is None those of the one split that it holds.
@@ -88,7 +96,10 @@ def open_shards(patterns: Sequence[str], *, split: str | None = None) -> ShardSe
     PatternError where the pattern is bad, FormatError where a shard is missing, of another size than its manifest says,
     of another class list, or its index is damaged or of other content.
     """
-    return join_sets([_open_set(files) for files in find_sets(expand_patterns(patterns, split))])
+    opened = join_sets([_open_set(files) for files in find_sets(expand_patterns(patterns, split))])
+    with suppress(OSError):  # the current folder is gone, and paths count from the root
+        return replace(opened, opened_in=os.getcwd())  # noqa: PTH109
+    return opened
 
 
 def check_stats(stats: Stats, shards: ShardSet, where: Path) -> None:
@@ -219,7 +230,7 @@ def _choose_rows(rows: IndexRows, numbers: Sequence[int], num_shards: int) -> In
 
 def _check_same_classes(first: ShardSet, other: ShardSet) -> None:
     ours, theirs = [fact.wnid for fact in first.classes], [fact.wnid for fact in other.classes]
-    if ours != theirs:
+    if ours != theirs and not (is_nameless(first.classes) and is_nameless(other.classes)):
         shorter = min(len(ours), len(theirs))
         place = next((label for label in range(shorter) if ours[label] != theirs[label]), shorter)
         raise FormatError(
@@ -229,7 +240,7 @@ def _check_same_classes(first: ShardSet, other: ShardSet) -> None:
 
 
 def join_sets(parts: Sequence[ShardSet]) -> ShardSet:
-    """Several splits or directories as one set; raises FormatError where their classes differ."""
+    """Several splits or directories as one set; raises FormatError where their classes differ and are not but numbers."""
     if len(parts) == 1:
         return parts[0]
     for part in parts[1:]:
@@ -241,7 +252,7 @@ def join_sets(parts: Sequence[ShardSet]) -> ShardSet:
         first_shard += len(part.paths)
         rows.append(moved)
     facts = tuple(fact for part in parts for fact in part.manifest.shards)
-    manifest = replace(parts[0].manifest, shards=facts)
+    manifest = replace(parts[0].manifest, shards=facts, classes=max((part.classes for part in parts), key=len))
     return ShardSet(
         paths=tuple(path for part in parts for path in part.paths),
         rows=np.concatenate(rows),

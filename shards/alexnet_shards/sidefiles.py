@@ -9,6 +9,7 @@ from typing import Any
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import write_atomic
+from alexnet_shards.folder import ALL_SPLITS
 from alexnet_shards.manifest import Manifest, load_manifest
 from alexnet_shards.parsing import Where, load_json
 from alexnet_shards.pattern import expand_patterns
@@ -22,12 +23,12 @@ DALI_VERSION = "v1.2"
 
 def are_indexed(patterns: Sequence[str]) -> bool:
     """Whether every set that `patterns` name has its manifest; raises PatternError as expand_patterns does."""
-    return all(files.manifest.exists() for files in find_sets(expand_patterns(patterns)))
+    return all(files.manifest.exists() for files in find_sets(expand_patterns(patterns, ALL_SPLITS)))
 
 
 def side_files(patterns: Sequence[str], readers: Iterable[str]) -> list[Path]:
     """Write what each of `readers`, names of READERS, wants beside the sets that `patterns` name; returns the files."""
-    sets = find_sets(expand_patterns(patterns)) if readers else []
+    sets = find_sets(expand_patterns(patterns, ALL_SPLITS)) if readers else []
     return list(dict.fromkeys(path for files in sets for path in write_side_files(readers, files)))
 
 

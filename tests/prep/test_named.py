@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alexnet_prep.named import named_splits, splits_in
+from alexnet_prep.named import by_split, named_splits, splits_in
 from alexnet_shards.errors import FormatError
 from alexnet_shards.stats import load_stats
 
@@ -39,6 +39,30 @@ def test_local_names(folder: Path) -> None:
     assert splits_in(folder) == ("train", "val")
     with pytest.raises(FormatError, match="no manifest of a split there"):
         splits_in(folder.parent)
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.tar"])
+def test_every_split_of_a_folder_is_indexed(folder: Path, prep: Any, pattern: str) -> None:
+    before = {path.name: path.read_bytes() for path in folder.glob("*.index.npy")}
+    for path in (*folder.glob("*.json"), *folder.glob("*.npy")):
+        path.unlink()
+    found = json.loads(prep("index", "--shards", f"{folder}{pattern}", "--json").stdout)["sets"]
+    assert [(one["split"], one["samples"]) for one in found] == [("train", 12), ("val", 3)]
+    assert {path.name: path.read_bytes() for path in folder.glob("*.index.npy")} == before
+    written = json.loads(prep("index", "--shards", folder, "--for", "wids", "--json").stdout)["written"]
+    assert written == [f"{folder}/train.wids.json", f"{folder}/val.wids.json"]
+
+
+def test_what_is_one_set_whatever_its_names_say() -> None:
+    assert by_split(["d/train-0.tar", "d/extra-0.tar"]) == [["d/train-0.tar", "d/extra-0.tar"]]
+    assert by_split(["d/a.tar", "d/b.tar"]) == [["d/a.tar", "d/b.tar"]]
+    apart = by_split(["d/train-0.tar", "d/x-validation-0.tar", "d/train-1.tar"])
+    assert apart == [["d/train-0.tar", "d/train-1.tar"], ["d/x-validation-0.tar"]]
+
+
+def test_a_folder_whose_name_looks_like_a_glob(folder: Path, prep: Any) -> None:
+    moved = folder.rename(folder.parent / "[set]")
+    assert json.loads(prep("verify", "--shards", moved, "--json").stdout)["samples"] == 15
 
 
 def test_a_store_is_read_as_a_folder_is(

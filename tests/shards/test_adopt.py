@@ -91,6 +91,13 @@ def test_bad_class_lists(tmp_path: Path, content: str | None) -> None:
         read_classes(tmp_path / "classes.txt")
 
 
+def test_a_class_list_of_windows_with_tabs(tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_bytes("\ufeffn1\ttench, Tinca tinca\r\n  n2   gold fish \r\nn3\r\n".encode())
+    facts = [(fact.wnid, fact.words) for fact in read_classes(file)]
+    assert facts == [("n1", "tench, Tinca tinca"), ("n2", "gold fish"), ("n3", "")]
+
+
 def test_a_split_that_prep_has_not_finished(tmp_path: Path, make_shards: Make) -> None:
     pattern = make_shards(tmp_path)
     strip(tmp_path)

@@ -28,6 +28,41 @@ def test_five_spellings(shards: Path) -> None:
     assert expand_patterns([str(shards)]) == expand_patterns([f"{shards}/"], "train") == expected
 
 
+def test_one_pattern_needs_no_list_and_a_path_is_one(shards: Path) -> None:
+    expected = expand_patterns([f"{shards}/train-*.tar"])
+    assert expand_patterns(f"{shards}/train-*.tar") == expand_patterns(shards) == expand_patterns([shards]) == expected
+    assert expand_patterns([shards / "train-003.tar"]) == (f"{shards}/train-003.tar",)
+
+
+@pytest.mark.parametrize("name", ["[2012]", "{x}", "{0..1}", "<y>", "a?b", "a*b", "a b", "é", "%20", "a#b", "~x"])
+def test_a_folder_that_is_there_is_meant_whatever_its_name(tmp_path: Path, name: str) -> None:
+    for folder in (tmp_path / name, tmp_path / "a-b", tmp_path / "2"):
+        folder.mkdir()
+        for number in range(2):
+            (folder / f"train-{number}.tar").touch()
+    expected = tuple(f"{tmp_path}/{name}/train-{number}.tar" for number in range(2))
+    for pattern in ("", "/", "/train-*.tar", "/train-{0..1}.tar", "/train-<0..1>.tar"):
+        assert expand_patterns([f"{tmp_path}/{name}{pattern}"]) == expected
+    assert expand_patterns(expected) == expected
+    with pytest.raises(PatternError, match=r"train-2.tar: no such shard \(1 of 3 .*; 2 are there: name them"):
+        expand_patterns([f"{tmp_path}/{name}/train-{{0..2}}.tar"])
+
+
+def test_the_home_of_a_quoted_pattern(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(shards.parent))
+    monkeypatch.chdir(shards)
+    expected = expand_patterns([str(shards)])
+    assert expand_patterns([f"~/{shards.name}/train-*.tar"]) == expand_patterns([f"~/{shards.name}"]) == expected
+    (shards / "~").mkdir()
+    with pytest.raises(PatternError, match="no file matches"):
+        expand_patterns([f"~/{shards.name}/train-*.tar"])
+
+
+def test_all_splits_of_a_folder(shards: Path) -> None:
+    (shards / "val-0.tar").touch()
+    assert expand_patterns([shards], "all") == (*expand_patterns([shards], "train"), f"{shards}/val-0.tar")
+
+
 def test_order_given_is_kept(shards: Path) -> None:
     names = [Path(path).name for path in expand_patterns([f"{shards}/train-<003..004>.tar", f"{shards}/train-000.tar"])]
     assert names == ["train-003.tar", "train-004.tar", "train-000.tar"]

@@ -77,7 +77,20 @@ def test_keys(tmp_path: Path, make_shards: Make, monkeypatch: pytest.MonkeyPatch
     assert shards.key_of(0) == f"{tmp_path}/train-001.tar, train0007"
     assert shards.key_of(13) == f"{tmp_path}/train-002.tar, train0020"
     monkeypatch.chdir(tmp_path)
-    assert open_shards(["train-000.tar"]).key_of(1) == "train-000.tar, train0001"
+    shards = open_shards(["train-000.tar"])
+    monkeypatch.chdir("/")
+    assert shards.key_of(1) == "train-000.tar, train0001"
+    assert shards.files == (f"{tmp_path}/train-000.tar",)
+
+
+def test_sets_of_numbers_for_classes_are_joined(tmp_path: Path, shard_tools: SimpleNamespace) -> None:
+    for name, labels in (("a", (0, 1)), ("b", (0, 1, 2, 3))):
+        (tmp_path / name).mkdir()
+        samples = [(f"{label}.{kind}", str(label).encode()) for label in labels for kind in ("jpg", "cls")]
+        shard_tools.write_tar(tmp_path / name / "x-0.tar", samples)
+    for patterns in ([tmp_path / "a", tmp_path / "b"], [tmp_path / "b", tmp_path / "a"]):
+        shards = open_shards(patterns)
+        assert (len(shards.classes), shards.num_samples) == (4, 6)
 
 
 def test_the_key_where_the_tar_is_damaged(tmp_path: Path, make_shards: Make) -> None:

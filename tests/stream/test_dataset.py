@@ -92,6 +92,15 @@ def test_pickled_it_holds_no_open_file(shards: ShardSet) -> None:
     assert again[5][1] == label
 
 
+def test_a_process_may_change_its_folder(tmp_path: Path, shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(shards.paths[0]).parent)
+    opened = ShardDataset("train-*.tar")
+    again = pickle.dumps(opened)
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(opened[0][0], ShardDataset(shards)[0][0])
+    assert np.array_equal(pickle.loads(again)[20][0], ShardDataset(shards)[20][0])
+
+
 def test_a_damaged_sample_is_named(shards: ShardSet) -> None:
     place = shards.rows[9]
     with Path(shards.paths[place["shard"]]).open("r+b") as file:

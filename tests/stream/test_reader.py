@@ -188,14 +188,18 @@ def test_many_threads_and_few_open_files_replace_no_sample(tmp_path: Path, make_
     subprocess.run([sys.executable, "-c", program, pattern], check=True, timeout=200)
 
 
+def num_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_readers_that_nobody_closes_leave_no_file_open(files: list[str]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = num_open_files()
     for _ in range(3):
         opened = ShardFiles(LocalShards(tuple(files)))
         assert [len(opened.read(shard, 0, 4)) for shard in range(len(files))] == [4] * len(files)
-        assert len(os.listdir("/proc/self/fd")) == before + len(files)
+        assert num_open_files() == before + len(files)
         del opened
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert num_open_files() == before
 
 
 def test_short_and_missing(tmp_path: Path, files: list[str]) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.manifest import ClassFact
-from alexnet_train.classlist import check_validation_classes, is_nameless, list_sha256, order_of
+from alexnet_shards.manifest import ClassFact, is_nameless
+from alexnet_train.classlist import check_validation_classes, list_sha256, order_of
 
 
 def facts(*wnids: str) -> tuple[ClassFact, ...]:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from alexnet_remote import Stop, open_shards
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import IMAGE_PX
+from alexnet_shards.pattern import Patterns
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.loader import Job, SampleLoader
 from alexnet_stream.prefetch import source_of
@@ -29,7 +30,7 @@ class ShardDataset(Dataset[tuple[Any, int]]):
 
     def __init__(
         self,
-        shards: ShardSet | Sequence[str],
+        shards: ShardSet | Patterns,
         transform: Transform | None = None,
         *,
         as_torch: bool = False,

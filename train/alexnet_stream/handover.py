@@ -22,13 +22,13 @@ def class_names(shards: ShardSet) -> list[str]:
 def dali_index(shards: ShardSet, folder: Path) -> list[str]:
     """Write the index of each local shard to `folder`; returns their paths, as DALI's webdataset reader wants them.
 
-    `fn.readers.webdataset(paths=list(shards.paths), index_paths=dali_index(shards, folder), ext=["jpg", "cls"])`.
+    `fn.readers.webdataset(paths=list(shards.files), index_paths=dali_index(shards, folder), ext=["jpg", "cls"])`.
     Raises AlexnetError where nothing can be written there.
     """
     with worded(folder):
         folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number, shard in enumerate(map(Path, shards.paths)):
+    for number, shard in enumerate(map(Path, shards.files)):
         path = folder / f"{number:03d}-{shard.name.removesuffix('.tar')}.idx"
         write_atomic(path, dali_index_bytes(shard))
         paths.append(str(path))
@@ -51,7 +51,7 @@ def webdataset_pipeline(shards: ShardSet, *, shuffle: int = 0, seed: int = 0) ->
         return {**sample, "wnid": fact.wnid, "words": fact.words}
 
     stages = [
-        webdataset.SimpleShardList(list(shards.paths)),
+        webdataset.SimpleShardList(list(shards.files)),
         *([webdataset.detshuffle(len(shards.paths), seed=seed)] if shuffle else []),
         webdataset.split_by_node,
         webdataset.split_by_worker,

@@ -1,7 +1,7 @@
 """A source for webdataset's pipelines: samples by the index, in an order that is drawn over all of them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from webdataset.utils import pytorch_worker_info
 from alexnet_remote import Stop, open_shards
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
+from alexnet_shards.pattern import Patterns
 from alexnet_shards.shardset import ShardSet
 from alexnet_stream.epoch import epoch_table
 from alexnet_stream.prefetch import source_of
@@ -31,10 +32,9 @@ class IndexedSamples(IterableDataset[dict[str, Any]]):
     that shards are as many as workers.
     """
 
-    def __init__(self, shards: ShardSet | str | Sequence[str], seed: int, *, shuffle: bool = True) -> None:
+    def __init__(self, shards: ShardSet | Patterns, seed: int, *, shuffle: bool = True) -> None:
         """`shards` is an open set, or patterns for open_shards; raises AlexnetError as that does."""
-        patterns = [shards] if isinstance(shards, str) else shards
-        self._shards = patterns if isinstance(patterns, ShardSet) else open_shards(patterns)
+        self._shards = shards if isinstance(shards, ShardSet) else open_shards(shards)
         self._seed, self._shuffle = seed, shuffle
         # In shared memory, so that workers that outlive an epoch hear of the next.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]

@@ -18,7 +18,7 @@ DOWNLOADS = 4
 
 def source_of(shards: ShardSet, stop: Stop) -> ShardSource:
     """Where the bytes of `shards` come from, for a reader whose waits `stop` ends."""
-    return replace(shards.source, stop=stop) if isinstance(shards, RemoteShardSet) else LocalShards(shards.paths)
+    return replace(shards.source, stop=stop) if isinstance(shards, RemoteShardSet) else LocalShards(shards.files)
 
 
 class Prefetcher:

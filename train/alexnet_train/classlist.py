@@ -4,14 +4,9 @@ import hashlib
 from collections.abc import Sequence
 
 from alexnet_shards.errors import AlexnetError
-from alexnet_shards.manifest import ClassFact
+from alexnet_shards.manifest import ClassFact, is_nameless
 
 HOW_TO_GIVE = "give it the list with alexnet-prep index --shards SHARDS --classes FILE, a line `WNID words` a label"
-
-
-def is_nameless(classes: Sequence[ClassFact]) -> bool:
-    """Whether there is no list, or none but the numbers that shards made elsewhere get in its place."""
-    return [fact.wnid for fact in classes] == [str(label) for label in range(len(classes))]
 
 
 def list_sha256(classes: Sequence[ClassFact]) -> str:
