@@ -11,12 +11,11 @@ from alexnet_remote import RemoteFolder, bring_sets, remote_folder
 from alexnet_shards.adopt import Counted, Indexed, LabelRules, index_shards
 from alexnet_shards.errors import FormatError, PatternError
 from alexnet_shards.files import write_atomic
-from alexnet_shards.folder import ALL_SPLITS
 from alexnet_shards.manifest import index_path, manifest_path, shards_of, split_of
 from alexnet_shards.pattern import expand_patterns, is_folder
 from alexnet_shards.pool import Workers
 from alexnet_shards.sets import Fetch, find_sets, here
-from alexnet_shards.splits import split_in
+from alexnet_shards.splits import ALL_SPLITS, split_in
 
 MANIFEST_SUFFIX = ".manifest.json"
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from alexnet_shards.errors import FormatError, PatternError
 from alexnet_shards.manifest import load_manifest, manifest_path, name_style, shards_of, split_of
-from alexnet_shards.splits import spellings_of, split_in
+from alexnet_shards.splits import ALL_SPLITS, spellings_of, split_in
 
-ALL_SPLITS = "all"
 MOST_LINES = 4  # kinds of shards that a message names
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import write_atomic
-from alexnet_shards.folder import ALL_SPLITS
 from alexnet_shards.manifest import Manifest, load_manifest
 from alexnet_shards.parsing import Where, load_json
 from alexnet_shards.pattern import expand_patterns
 from alexnet_shards.sets import MANIFEST_SUFFIX, SetFiles, find_sets
+from alexnet_shards.splits import ALL_SPLITS
 from alexnet_shards.tar import FILE, walk_tar
 
 READERS = ("timm", "dali", "wids")

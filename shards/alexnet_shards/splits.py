@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 SPLITS = ("train", "val", "test")
+ALL_SPLITS = "all"  # in the place of one: whichever there are
 SPELLINGS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 
