@@ -147,7 +147,7 @@ def test_the_snippet_runs_as_it_stands(tmp_path: Path, make_shards: Callable[...
     code = f"import sys\nsys.path[:0] = {rooms!r}\n{snippet}\nprint(batch.images_nhwc.shape, sorted(state))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "torch.Size([4, 224, 224, 3]) ['epoch', 'position']\n"
+    assert done.stdout == "torch.Size([4, 224, 224, 3]) ['epoch', 'order', 'position']\n"
 
 
 def parameters_of(recipe: str, *settings: str) -> int:
