@@ -210,7 +210,7 @@ def read_classes(path: Path) -> tuple[ClassFact, ...]:
     """Classes of a text file, `WNID words…` a line, in label order; raises FormatError where it has none."""
     where = Where(path=path, what="class list", remedy="expected a line `WNID words` a label")
     try:
-        facts = class_lines(read_bounded(where, MAX_CLASS_LIST_BYTES).decode("utf-8-sig"))
+        facts = class_lines(read_bounded(where, MAX_CLASS_LIST_BYTES).decode("utf-8"))
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise where.unreadable(error.strerror if isinstance(error, OSError) else "no UTF-8") from error
     if not facts or len({fact.wnid for fact in facts}) != len(facts):
