@@ -252,9 +252,9 @@ def once_pass(
     request: ShardsRequest, source: Source, split: str, known: dict[str, Any], progress: RunProgress
 ) -> OncePass | None:
     """The pass that reads a split once, None where it is read in place; what was chosen, and what it needs, is said."""
-    archives = source.archives(split) if isinstance(source, ArchivedSource) else ()
+    archives, looked_at = _archives(request, source, split)
     to_make = share_to_make(request.out, split, request.store)
-    reading = choose_reading(_asked(request, source, split), archives or (source.directory,), to_make, source.why_once)
+    reading = choose_reading(_asked(request, source, split), looked_at, to_make, source.why_once)
     if not reading.is_once:
         progress.say(reading_line(split, reading, 0))
         return None
@@ -279,6 +279,19 @@ def once_pass(
         max_member_bytes=request.max_member_bytes,
     )
     return OncePass(split, setup, facts, request, progress)
+
+
+def _archives(request: ShardsRequest, source: Source, split: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The archives of a split, and the paths that say how it is read.
+
+    A part reads all splits once where it has to read one so: what is in that is known at the end, and with it the others'
+    classes.
+    """
+    if not isinstance(source, ArchivedSource):
+        return (), (source.directory,)
+    archives = source.archives(split)
+    others = (path for other in source.splits for path in source.archives(other)) if request.share is not None else ()
+    return archives, (*archives, *others)
 
 
 def _asked(request: ShardsRequest, source: Source, split: str) -> str:

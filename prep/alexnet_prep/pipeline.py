@@ -70,23 +70,22 @@ def _make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str
         Workshop(request.workers, request.hang_seconds, progress) as workshop,
     ):
         request = replace(request, engine_for=workshop.engine)
-        found = _share_of_archives(request, source, splits, progress)
-        rest = [split for split in splits if split not in {facts["split"] for facts in found}]
-        begun = begin(request, source, rest, progress) if rest else []
+        if request.share is not None and (found := _share_of_archives(request, source, splits, progress)):
+            return found
+        begun = begin(request, source, splits, progress)
         warning = check_space(request.out, sum(_needed_bytes(request, prepared) for prepared, _ in begun))
         if warning:
             progress.say(warning)
         make = _make_split if request.share is None else _make_share
-        return [*found, *(make(request, *each, progress) for each in begun)]
+        return [make(request, *each, progress) for each in begun]
 
 
 def _share_of_archives(
     request: ShardsRequest, source: Source, splits: Sequence[str], progress: RunProgress
 ) -> list[dict[str, Any]]:
-    """The share's stretches of those splits whose archives are read once; nobody knows what is in them before all stretches
-    are there."""
+    """The share's stretches of archives that are read once; nobody knows what is in them before all stretches are there."""
     found = []
-    for split in splits if request.share is not None and isinstance(source, ArchivedSource) else ():
+    for split in splits if isinstance(source, ArchivedSource) else ():
         started, once = time.monotonic(), once_pass(request, source, split, known_facts(request), progress)
         if once is not None:
             stretches = once.convert_share()
