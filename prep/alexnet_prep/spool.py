@@ -13,7 +13,7 @@ from alexnet_prep.job import BuildSetup
 from alexnet_prep.order import NUMBERS_AN_ARCHIVE, ArchiveStretch, SpooledArchive
 from alexnet_prep.stretch import StretchFacts, load_checked, save_checked, stretch_name
 from alexnet_remote import Stop
-from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.errors import AlexnetError, FormatError, file_error
 from alexnet_shards.files import TEMPORARY_SUFFIX, append_bytes
 
 READERS = 4  # threads, each with an archive of its own that is elsewhere; a disk is read by one
@@ -59,7 +59,7 @@ class Spool:
         are_elsewhere = all(is_address(archive.first.path) for archive in archives)
         self._readers = min(READERS, len(archives)) if are_elsewhere else 1
         self._room = threading.Semaphore(workers + AHEAD * self._readers)
-        self._ready: queue.Queue[ArchiveStretch | SourceError | None] = queue.Queue()
+        self._ready: queue.Queue[ArchiveStretch | Exception | None] = queue.Queue()
         self._stop, self._lock = Stop(), threading.Lock()
         self._held: dict[int, Path] = {}  # by the stretch's number, as all below
         self._done: set[int] = set()
@@ -91,7 +91,7 @@ class Spool:
                 continue
             if item is None:
                 reading -= 1
-            elif isinstance(item, SourceError):
+            elif isinstance(item, Exception):
                 raise item
             else:
                 yield item
@@ -114,10 +114,12 @@ class Spool:
             while (archive := self._next()) is not None and not self._stop.requested:
                 self._read(archive)
             self._ready.put(None)
-        except SourceError as error:
-            self._ready.put(error)
         except AlexnetError as error:
-            self._ready.put(SourceError(str(error)))
+            self._ready.put(error if isinstance(error, SourceError) else SourceError(str(error)))
+        except OSError as error:
+            self._ready.put(file_error(self._setup.sidecars, error))
+        except Exception as error:  # noqa: BLE001  whatever it is: who waits for the next stretch must hear of it
+            self._ready.put(error)
 
     def _next(self) -> SpooledArchive | None:
         with self._lock:

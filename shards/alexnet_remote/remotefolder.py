@@ -48,6 +48,7 @@ class RemoteFolder:
         try:
             with atomic_file(path, private=True) as file:
                 fetch(self.url_of(name), Sink(file, path, max_bytes), self.config.patience, Stop())
+                file.truncate()
         except RemoteFileMissingError:
             return None
         return path
@@ -80,6 +81,7 @@ class RemoteFolder:
             local = Path(folder) / path.name
             with suppress(RemoteFileMissingError), atomic_file(local, private=True) as file:
                 fetch(self.url_of(path.name), Sink(file, local, MOST_SHARD_BYTES), self.config.patience, Stop())
+                file.truncate()
             yield local
 
     def check_writable(self) -> None:

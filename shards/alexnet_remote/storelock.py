@@ -26,7 +26,7 @@ from alexnet_remote.stop import Stop
 from alexnet_remote.store import GOOGLE, S3, filesystem_of
 from alexnet_remote.tries import Patience, RemoteFileError, Tries, patiently
 from alexnet_remote.upload import apart, check_writable, remove_file, write_errors
-from alexnet_shards.errors import FormatError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.parsing import Where, check_fields, field_types, parse_json
 from alexnet_shards.shown import printable, public_address
 
@@ -171,14 +171,19 @@ class StoreLock:
             remove_file(beside._url, self._patience, self._stop)
 
     def check(self) -> None:
-        """Raise StoreLockHeldError where another process has taken the lock."""
+        """Look at the lock; raise StoreLockHeldError where another process has taken it."""
+        if not self._lost and not self._is_mine():
+            self._lose()
         if self._lost:
             raise StoreLockHeldError(self._lost)
+
+    def _lose(self) -> None:
+        self._lost = f"{public_address(self._url)}: the lock was taken by another process; look what works there"
 
     def give_back(self) -> None:
         """Remove the lock, if it is still this process's."""
         self._ended.set()
-        with suppress(RemoteFileError):  # it ends by itself
+        with suppress(AlexnetError):  # it ends by itself
             if not self._lost and self._is_mine():
                 remove_file(self._url, self._patience, self._stop)
 
@@ -234,12 +239,10 @@ class StoreLock:
     def _keep_fresh(self) -> None:
         """Write the lock again and again, so that its age says that its owner lives."""
         while not self._ended.wait(REFRESH_SECONDS):
-            with suppress(RemoteFileError, TransportError):  # the next turn may do better
+            with suppress(AlexnetError, TransportError):  # the next turn may do better
                 found, tag, _ = self._look()
                 if found != self._owner or not (self._replace(tag) or self._is_mine()):
-                    self._lost = (
-                        f"{public_address(self._url)}: the lock was taken by another process; look what works there"
-                    )
+                    self._lose()
                     return
 
     def _patiently(self, work: Callable[[], T]) -> T:

@@ -14,6 +14,7 @@ from alexnet_prep.order import stretches_of
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.spool import AHEAD, Spool, finished_stretches, known_size
 from alexnet_prep.stretch import StretchFacts
+from alexnet_shards.errors import FileError
 
 
 @pytest.fixture
@@ -78,3 +79,18 @@ def test_a_cut_archive_is_one_line(setup: BuildSetup) -> None:
     with pytest.raises(SourceError, match="end early"):
         convert_all(setup)
     assert not list(setup.sidecars.glob("*.source.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(OSError(5, "Input/output error"), "build: cannot be written"), (MemoryError("no room"), "no room")],
+)
+def test_whatever_ends_a_reader_ends_the_run(
+    setup: BuildSetup, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def append_bytes(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("alexnet_prep.spool.append_bytes", append_bytes)
+    with pytest.raises((FileError, MemoryError), match=line):
+        convert_all(setup)

@@ -1,6 +1,8 @@
 """Folders in stores: what their names stand for, and shards that are brought and gone again."""
 
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,33 @@ def test_what_is_not_there_is_named_by_its_address(url: str) -> None:
         ),
     ):
         bring_sets(folder, names, "all")
+
+
+def test_nothing_is_left_of_a_longer_file_that_broke_off(cache: Path) -> None:
+    """A file was replaced by a shorter one between two tries."""
+    contents = [b"x" * 3000, b"y" * 100]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = contents[0] if len(contents) == 1 else contents.pop(0)
+            self.send_response(200)
+            self.send_header("Content-Length", str(4000 if len(content) == 3000 else len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *words: Any) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with remote_folder([f"http://127.0.0.1:{server.server_port}/a/"], None) as (folder, _):
+            path = folder.bring("stats.npz", 1 << 20)
+            assert path is not None
+            assert path.read_bytes() == b"y" * 100
+            contents.insert(0, b"x" * 3000)
+            with folder.fetched(folder.copy / "train-000.tar") as shard:
+                assert shard.read_bytes() == b"y" * 100
+    finally:
+        server.shutdown()
+        server.server_close()

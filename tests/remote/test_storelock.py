@@ -14,6 +14,7 @@ import fsspec
 import pytest
 
 from alexnet_remote import storelock
+from alexnet_remote.outcome import LocalTroubleError
 from alexnet_remote.stop import Stop
 from alexnet_remote.storelock import Owner, StoreLock, StoreLockHeldError, store_lock
 from alexnet_remote.tries import Patience
@@ -124,6 +125,37 @@ def test_a_process_of_another_container_is_not_known_to_be_dead() -> None:
     for apart in ([], ["unshare", "--pid", "--fork", "--mount-proc"]):
         done = subprocess.run([*apart, *words], env=environment, capture_output=True, text=True, check=False)
         assert done.stdout == "False\n", done.stderr
+
+
+def test_a_machine_in_trouble_for_a_moment_keeps_its_lock_fresh(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storelock, "REFRESH_SECONDS", 0.05)
+    lock, looks, fresh = StoreLock(f"{store.url}/.lock", PATIENCE, Stop()), list[int](), threading.Event()
+    lock.take()
+    real = lock._look
+
+    def look() -> Any:
+        looks.append(1)
+        if len(looks) == 1:
+            raise LocalTroubleError("too many open files")
+        fresh.set()
+        return real()
+
+    monkeypatch.setattr(lock, "_look", look)
+    assert fresh.wait(20)
+    lock.check()
+    lock.give_back()
+
+
+def test_a_lost_lock_is_seen_at_once_where_it_counts(store: Any) -> None:
+    """The owner slept, another came and went on: its next turn to look is half a minute away."""
+    lock = StoreLock(f"{store.url}/.lock", PATIENCE, Stop())
+    lock.take()
+    lock.check()
+    store.files.pipe_file(f"{store.bucket}/.lock", b"{}")
+    with pytest.raises(StoreLockHeldError, match="taken by another process"):
+        lock.check()
+    lock.give_back()
+    assert there(f"{store.url}/.lock")
 
 
 def test_what_is_no_lock_stays(store: Any) -> None:
