@@ -55,13 +55,13 @@ def verify_or_repair(sets: NamedSets, source: Path | str | None, workers: Worker
         report = verify(sets, workers, progress.at)
     if not report.bad or source is None:
         return report
-    store = None
+    store, bad = None, _bad_splits(sets, report)
     if sets.remote is not None:
         store = OutputStore.at(sets.remote.place.folder, None)
-        for split, finding in product(sets.splits, report.bad):
+        for split, finding in product(bad, report.bad):
             store.forget(split, finding.shard)  # what the store has of it counts no more, whatever it says of it
     with Progress("repair", "images") as progress:
-        for request in repair_requests(sets.directory, sets.splits, source, workers):
+        for request in repair_requests(sets.directory, bad, source, workers):
             asked = request if store is None else replace(request, out=store.work, store=store)
             make_shards(asked, RunProgress(progress))
     if sets.remote is not None:
@@ -69,6 +69,17 @@ def verify_or_repair(sets: NamedSets, source: Path | str | None, workers: Worker
             sets.remote.bring_set(split)
     with Progress("verify", "shards") as progress:
         return verify(sets, workers, progress.at)
+
+
+def _bad_splits(sets: NamedSets, report: VerifyReport) -> tuple[str, ...]:
+    """The splits with findings: the source need not have the others any more. All where none is any split's."""
+    named = {finding.shard for finding in report.bad}
+
+    def names(split: str) -> set[str]:
+        listed = {fact.name for fact in load_manifest(manifest_path(sets.directory, split)).shards}
+        return {index_path(sets.directory, split).name, *listed, *sets.shards_there(split)}
+
+    return tuple(split for split in sets.splits if named & names(split)) or sets.splits
 
 
 def verify(sets: NamedSets, workers: Workers, progress: Callable[[int, int], None]) -> VerifyReport:

@@ -97,6 +97,18 @@ def test_repair_from_a_folder_with_archives_of_two_years(tmp_path: Path, small_s
     assert (out / "val-001.tar").read_bytes() == content
 
 
+def test_repair_needs_the_archives_of_what_is_bad_alone(tmp_path: Path, small_source: Any, prep: Any) -> None:
+    out, source = tmp_path / "out", ("--source", small_source.directory)
+    prep("shards", *source, "--out", out, "--num-shards", 2)
+    content = (out / "train-001.tar").read_bytes()
+    (out / "train-001.tar").unlink()
+    for split in ("val", "test"):
+        (small_source.directory / f"ILSVRC2010_images_{split}.tar").unlink()
+    assert findings(prep, out)[0]["shard"] == "train-001.tar"
+    prep("verify", "--shards", out, "--repair", *source)
+    assert (out / "train-001.tar").read_bytes() == content
+
+
 def test_repair_without_source_is_wrong_usage(finished: Path, prep: Any) -> None:
     flip(finished / "train-001.tar", 5000)
     done = prep("verify", "--shards", finished, "--repair", status=2)
