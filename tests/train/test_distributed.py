@@ -122,6 +122,39 @@ def test_a_killed_process_is_started_again_and_the_run_ends_right(
     assert losses(tmp_path / "stopped") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
 
 
+def test_a_signal_to_all_processes_that_torchrun_passes_on_too_saves_and_leaves(
+    make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    """As Slurm and systemd send it: the second one ended the workers in the middle of their step, without a save."""
+    sets = ("width=0.25", "batch_size=16", "epochs=9", "log_every_steps=1", "keep_checkpoints=9")
+    words = [
+        "--shards",
+        make_run(tmp_path / "shards", (400,), (4,)),
+        "--recipe",
+        "demo",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    words += ["--device", "cpu", *(word for one in sets for word in ("--set", one))]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launched = subprocess.Popen(
+        [*launcher, "-m", "alexnet_train.cli", "train", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while len(read_metrics(metrics)) < 2:
+        assert launched.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
+    for process in (launched.pid, *map(int, children)):
+        os.kill(process, signal.SIGTERM)
+    launched.communicate()
+    (path,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert load_checkpoint(path)["step"] == read_metrics(metrics)[-1]["step"]
+
+
 def test_a_divergence_is_one_line_with_the_whole_batch_and_not_tried_again(
     make_run: Callable[..., str], tmp_path: Path
 ) -> None:

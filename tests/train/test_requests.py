@@ -22,6 +22,17 @@ def test_requests() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
+def test_what_a_launcher_passes_on_is_the_same_request() -> None:
+    with Requests(same_request_seconds=0.3) as requests:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert requests.leave == signal.SIGINT
+        time.sleep(0.4)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+
 def test_stopped() -> None:
     stopped = Stopped(signal.SIGTERM, 17)
     assert stopped.status == 143

@@ -4,6 +4,7 @@
 that was killed and started again ends with the same weights as one that was not.
 """
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from alexnet_train.writer import snapshot
 PATIENCE_SECONDS = 0.5
 # Of several processes one that leaves on its own ends the others without a save, so they wait longer for late data.
 PATIENCE_OF_MANY_SECONDS = 10.0
+# Slurm and systemd signal every process of a job, and torchrun passes on what it gets: the same request twice. It kills
+# after so many seconds itself.
+LAUNCHER_SECONDS = 30.0
 
 
 def fit(run: RunConfig, progress: Progress) -> dict[str, Any]:
@@ -33,7 +37,8 @@ def fit(run: RunConfig, progress: Progress) -> dict[str, Any]:
     """
     patience = PATIENCE_SECONDS if run.world.size == 1 else PATIENCE_OF_MANY_SECONDS
     stop = Stop()
-    with open_run(run, progress, stop) as opened, Requests(patience, stop) as requests:
+    same_request = LAUNCHER_SECONDS if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
+    with open_run(run, progress, stop) as opened, Requests(patience, stop, same_request) as requests:
         try:
             return Trainer(opened, progress, requests).train()
         except DivergedError as error:

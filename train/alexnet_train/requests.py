@@ -1,6 +1,8 @@
 """Signals as requests that the training loop answers between two steps: save and go on, or save and leave."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -30,11 +32,15 @@ class Requests:
     The second SIGTERM or SIGINT has its usual effect, for a loop that does not come to the end of its step.
     """
 
-    def __init__(self, patience_seconds: float = 0.5, stop: Stop | None = None) -> None:
+    def __init__(
+        self, patience_seconds: float = 0.5, stop: Stop | None = None, same_request_seconds: float = 0.0
+    ) -> None:
         """Who is asked to leave while `waiting` for data goes on with that for `patience_seconds` at most.
 
-        Then `stop` ends the waits of the threads that read.
+        Then `stop` ends the waits of the threads that read. A signal that comes again within `same_request_seconds` is
+        the same request.
         """
+        self._same_request_seconds, self._asked_at = same_request_seconds, 0.0
         self._stop = stop or Stop()
         self.save = False
         self.leave = 0
@@ -66,8 +72,15 @@ class Requests:
             self._is_waiting = False
 
     def _on_leave(self, number: int, frame: FrameType | None) -> None:
-        self.leave = number
-        signal.signal(number, self._before[number])  # type: ignore[arg-type]
+        again = self.leave == number
+        if again and time.monotonic() - self._asked_at < self._same_request_seconds:
+            return
+        if again or not self._same_request_seconds:
+            signal.signal(number, self._before[number])  # type: ignore[arg-type]
+        if again:
+            os.kill(os.getpid(), number)
+            return
+        self.leave, self._asked_at = number, time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, self._patience_seconds, self._patience_seconds)
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
