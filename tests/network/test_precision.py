@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from alexnet_network.precision import autocast, make_scaler, set_switches
+from alexnet_network.precision import autocast, make_scaler, set_switches, whole_float32
 
 CPU = torch.device("cpu")
 
@@ -38,3 +38,11 @@ def test_products_are_of_that_type(name: str, dtype: torch.dtype) -> None:
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == dtype
     assert make_scaler(CPU, name).is_enabled() == (name == "float16")  # type: ignore[arg-type]
+
+
+def test_whole_float32() -> None:
+    """torch takes TF32 for convolutions unless it is told not to."""
+    set_switches(tf32=True, deterministic=False)
+    whole_float32()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

@@ -1,5 +1,6 @@
 """A dry run says the sizes that the network has, and writes nothing."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_figures(make_run: Callable[..., str], tmp_path: Path) -> None:
     # Weights, velocities and gradients are in memory.
     assert found["memory_bytes"] > 3 * 60_965_224 * 4
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_is_not_there_is_said(
+    make_run: Callable[..., str], small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    run = small_run(make_run(tmp_path), tmp_path / "run", trackers=["tensorboard"])
+    with Progress("train", "steps", quiet=True) as progress, pytest.raises(AlexnetError, match="is not installed"):
+        dry_run(run, progress)
 
 
 def test_a_divergence_writes_nothing_either(make_run: Callable[..., str], tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_onnx_gives_the_same_logits_for_any_batch(tmp_path: Path, capfd: pytest.
     assert np.abs(want).max() > 1e-2
 
 
+def test_a_network_for_use_multiplies_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever torch's own default is, and whatever the recipe says of training."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    path, _ = checkpoint(tmp_path / "a.pt", load_recipe("demo", ["width=0.0625", "num_classes=7", "tf32=true"]))
+    load_classifier(path, torch.device("cpu"))
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_safetensors_holds_weights_and_recipe(tmp_path: Path) -> None:
     recipe = load_recipe("released", ["width=0.125", "num_classes=10"])
     path, model = checkpoint(tmp_path / "a.pt", recipe)

@@ -13,7 +13,7 @@ from alexnet_network.model import AlexNet, LayerCost, layer_costs
 from alexnet_network.modelconfig import FEATURE_MAP_PX, LAYERS, ModelConfig, check_map_sides, layer_names
 from alexnet_network.npydump import read_npy
 from alexnet_network.optim import OptimConfig, drops_of_plateau, make_optimizer, phase_at, rates_at, set_rates
-from alexnet_network.precision import Precision, autocast, make_scaler, set_switches
+from alexnet_network.precision import Precision, autocast, make_scaler, set_switches, whole_float32
 
 # Names for other rooms, and the modules that they may import from; everything else is private to the room.
 __all__ = [
@@ -52,4 +52,5 @@ __all__ = [
     "shown",
     "train_input",
     "view_inputs",
+    "whole_float32",
 ]

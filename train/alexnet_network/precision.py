@@ -25,6 +25,12 @@ def set_switches(*, tf32: bool, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
+def whole_float32() -> None:
+    """Have CUDA multiply float32 numbers as they are: torch by itself rounds the factors of convolutions to 10 bits."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Context in which matrix products are of that type; weights stay float32."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32")

@@ -16,6 +16,7 @@ from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import check_plateau, open_run_data, with_classes
 from alexnet_train.startweights import start_state
 from alexnet_train.stepper import Schedule, Stepper
+from alexnet_train.trackers import check_trackers
 
 STEPS = 3
 CHECKPOINT_COPIES = 2  # weights and velocities
@@ -30,6 +31,7 @@ def dry_run(run: RunConfig, progress: Progress) -> dict[str, Any]:
     data = open_run_data(run.shards, run.val_shards, run.stats, progress.say)
     recipe = with_classes(run.recipe, data.train)
     check_plateau(recipe, data)
+    check_trackers(run.trackers)
     with Stream(data.train, stream_config(recipe, run)) as stream:
         schedule = Schedule(optim=recipe.optim, steps_per_epoch=stream.steps_per_epoch, records=Records(None))
         state = None

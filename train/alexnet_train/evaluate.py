@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_network import AVERAGES, AlexNet, Average, Classifier, DeviceStats
+from alexnet_network import AVERAGES, AlexNet, Average, Classifier, DeviceStats, whole_float32
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
@@ -49,7 +49,8 @@ def load_classifier(path: Path, device: torch.device) -> Classifier:
 
 
 def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> Classifier:
-    """The network that a loaded checkpoint holds, on `device`."""
+    """The network that a loaded checkpoint holds, on `device`, whose float32 products are whole from then on."""
+    whole_float32()
     recipe = recipe_from_dict(content["recipe"], where)
     check_weights(content, recipe.model, where)
     model = AlexNet(recipe.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
