@@ -15,9 +15,13 @@ import simplejpeg
 import webdataset
 
 from alexnet_shards.errors import AlexnetError
+from alexnet_shards.files import file_sha256
+from alexnet_shards.index import INDEX_DTYPE, save_index
+from alexnet_shards.manifest import ShardFact, index_path, load_manifest, manifest_path, save_manifest
 from alexnet_shards.shardset import open_shards
 from alexnet_shards.stats import load_stats, save_stats
 from alexnet_stream.stream import Stream, StreamConfig
+from alexnet_train.evaluate import output_orders
 from alexnet_train.recipe import load_recipe
 from alexnet_train.rundata import open_run_data, with_classes
 
@@ -36,6 +40,23 @@ def test_files_may_lie_elsewhere(make_run: Callable[..., str], tmp_path: Path) -
     data = open_run_data([pattern], [f"{tmp_path}/b/val-*.tar"], tmp_path / "moved.npz")
     assert data.val is not None
     assert data.val.num_samples == 3
+
+
+def test_nothing_to_validate_on_is_said_before_the_first_epoch(
+    make_run: Callable[..., str], shard_tools: SimpleNamespace, tmp_path: Path
+) -> None:
+    """It ended the run after it, and each that went on."""
+    pattern, empty = make_run(tmp_path / "a"), tmp_path / "b" / "val-000.tar"
+    empty.parent.mkdir()
+    shard_tools.write_tar(empty, [])
+    fact = ShardFact(name=empty.name, samples=0, bytes=empty.stat().st_size, sha256=file_sha256(empty))
+    manifest = load_manifest(manifest_path(tmp_path / "a", "val"))
+    sha256 = save_index(index_path(empty.parent, "val"), np.zeros(0, INDEX_DTYPE))
+    save_manifest(manifest_path(empty.parent, "val"), replace(manifest, shards=(fact,), index_sha256=sha256))
+    with pytest.raises(AlexnetError, match=f"{empty}: no samples to validate on; name other shards"):
+        open_run_data([pattern], [str(empty)], None)
+    with pytest.raises(AlexnetError, match=f"{empty}: no samples to evaluate on"):
+        output_orders([], open_shards([str(empty)]))
 
 
 def test_a_run_on_shards_that_webdataset_wrote(tmp_path: Path, make_run: Callable[..., str], draw_tools: Any) -> None:

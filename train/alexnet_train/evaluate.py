@@ -171,6 +171,8 @@ def output_orders(classifiers: Sequence[Classifier], shards: ShardSet) -> list[l
 
     Raises AlexnetError unless `shards` have labels of the classes that all the classifiers know.
     """
+    if shards.num_samples == 0:
+        raise AlexnetError(f"{shards.paths[0]}: no samples to evaluate on; name other shards")
     orders = [order_of(classifier.classes, shards.classes, shards.paths[0]) for classifier in classifiers]
     if bool((shards.labels == NO_LABEL).any()):
         raise AlexnetError(f"{shards.paths[0]}: its labels are private; evaluate on shards with labels, as val-*.tar")

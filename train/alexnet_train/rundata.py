@@ -56,6 +56,8 @@ def open_run_data(
         if part is not None and bool((part.labels == NO_LABEL).any()):
             raise AlexnetError(f"{part.paths[0]}: its labels are private; name shards with labels")
     if val is not None:
+        if val.num_samples == 0:  # it would be said after the first epoch, and again after each start
+            raise AlexnetError(f"{val.paths[0]}: no samples to validate on; name other shards with --val-shards")
         check_validation_classes(train.classes, val.classes, (train.paths[0], val.paths[0]))
     return RunData(train=train, val=val, stats=found)
 
