@@ -55,12 +55,17 @@ def listed_classes(directory: Path, rules: ClassRules) -> ClassList | None:
     mapping = directory / KAGGLE_CLASSES
     if mapping.is_file():
         return ClassList(classes=_read_mapping(mapping), origin=KAGGLE_CLASSES)
-    for edition in EDITIONS.values():
-        devkit = directory / edition.devkit
-        if devkit.is_file():
-            found = sorted(read_devkit(devkit, edition.year).classes, key=lambda each: each.wnid)
-            facts = (ClassFact(wnid=each.wnid, words=each.words, official_id=each.official_id) for each in found)
-            return ClassList(classes=tuple(facts), origin=edition.devkit)
+    editions = [edition for edition in EDITIONS.values() if (directory / edition.devkit).is_file()]
+    if len(editions) > 1:
+        years = " and ".join(edition.year for edition in editions)
+        raise SourceError(
+            f"{directory}: holds the devkits of {years}; move away the one that is not of these images, or give the classes "
+            "with --classes"
+        )
+    for edition in editions:
+        found = sorted(read_devkit(directory / edition.devkit, edition.year).classes, key=lambda each: each.wnid)
+        facts = (ClassFact(wnid=each.wnid, words=each.words, official_id=each.official_id) for each in found)
+        return ClassList(classes=tuple(facts), origin=edition.devkit)
     return None
 
 

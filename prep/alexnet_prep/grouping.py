@@ -29,9 +29,9 @@ from alexnet_shards.files import atomic_file
 # Of each image of a split: the stretch that has it (-1: none), where its picture lies there, its length, its checksum, and
 # how large its source was.
 PICTURE_DTYPE = np.dtype(
-    [("stretch", "<i4"), ("place", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("source", SOURCE_DTYPE)]
+    [("stretch", "<i8"), ("place", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("source", SOURCE_DTYPE)]
 )
-OFFSET_BITS = 48  # of a key that has container and offset
+OFFSET_BITS = 44  # of a key that has container and offset: tars of up to 17 TB, a million of them
 PICTURES_A_SIGN = 256
 
 
@@ -100,7 +100,7 @@ def _rows_by_place(images: SplitSource) -> Callable[[StretchFacts, npt.NDArray[n
     def rows_at(facts: StretchFacts, found: npt.NDArray[np.void]) -> tuple[Rows, Rows]:
         if facts.container == NO_CONTAINER:
             return found["image"].astype(np.int64), np.arange(len(found))
-        wanted = np.uint64(facts.container << OFFSET_BITS) | found["image"]
+        wanted = np.uint64(facts.container) << np.uint64(OFFSET_BITS) | found["image"]
         first, end = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
         counts = end - first  # several where links give one file several names
         at = np.repeat(np.arange(len(found)), counts)

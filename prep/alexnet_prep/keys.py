@@ -43,18 +43,20 @@ def folder_keys(members: Members) -> Names:
     return np.array([shortened_key(key) for key in found], dtype=np.bytes_)
 
 
-def archive_keys(members: Members, places: Callable[[int], str]) -> Names:
-    """(N,) keys by the rule of `folder_keys` for samples of several files; `places` says where image n lies.
+def archive_keys(members: Members, places: Callable[[int], str]) -> tuple[Names, int]:
+    """(N,) keys by the rule of `folder_keys` for samples of several files, and how many have class and name of another;
+    `places` says where image n lies.
 
     Names of one class that stand in two files, which that rule alone cannot tell apart, get their place in front.
     """
     keys = folder_keys(members)
-    if _are_distinct(keys):
-        return keys
+    shared = len(keys) - len(np.unique(keys))
+    if not shared:
+        return keys, 0
     names = [
         places(row).encode("utf-8", "surrogateescape") + b"/" + bytes(name) for row, name in enumerate(members.names)
     ]
-    return folder_keys(replace(members, names=np.array(names, dtype=np.bytes_)))
+    return folder_keys(replace(members, names=np.array(names, dtype=np.bytes_))), shared
 
 
 def check_distinct(keys: Names, files: Sequence[str] | Callable[[int], str]) -> None:

@@ -151,7 +151,11 @@ def labelled_split(found: Found, classes: ClassList, edition: str) -> SplitSourc
     locations["group"] = np.where(labels == NO_LABEL, len(classes.classes), labels)
     groups = (*(fact.wnid for fact in classes.classes), found.split)
     members = replace(found.members, locations=locations, groups=groups, account=found.ledger.account())
-    members, labels, keys = sort_members(members, labels, archive_keys(members, found.place_of), str(found.where))
+    named, shared = archive_keys(members, found.place_of)
+    if shared:
+        line = f"{found.split}: {shared:,} of {len(named):,} images have the class and the name of another"
+        notes.append(f"{line}: if the set lies there twice, move one away")
+    members, labels, keys = sort_members(members, labels, named, str(found.where))
     return SplitSource(
         split=found.split,
         edition=edition,

@@ -112,6 +112,14 @@ def test_other_classes_in_val_are_named(tmp_path: Path) -> None:
         read(tmp_path, "val")
 
 
+def test_two_devkits_are_one_too_many(tmp_path: Path, write_devkit: Any) -> None:
+    touch(tmp_path, "train/n00000001/a.jpg", "ILSVRC2012_devkit_t12.tar.gz")
+    write_devkit(tmp_path / "ILSVRC2010_devkit-1.0.tar.gz", [(1, "n00000001", 0, 1)], [1])
+    with pytest.raises(SourceError, match="holds the devkits of 2010 and 2012; move away the one"):
+        read(tmp_path)
+    assert len(read(tmp_path, listed=(ClassFact(wnid="n00000001"),))) == 1
+
+
 def test_the_devkit_of_archives_decides_alone(small_source: Any) -> None:
     with pytest.raises(SourceError, match="leave --classes out"):
         find_source(small_source.directory, "auto", ClassRules(listed=LISTED))

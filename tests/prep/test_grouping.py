@@ -14,6 +14,7 @@ from alexnet_pixels.recipe import PixelRecipe
 from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.grouping import Pictures, find_pictures, group_jobs
 from alexnet_prep.job import BuildSetup
+from alexnet_prep.order import NUMBERS_AN_ARCHIVE
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.stretch import IMAGE_DTYPE, NO_CONTAINER, StretchFacts, grouped_path, pictures_path, stretch_name
 
@@ -46,6 +47,18 @@ def index_of(places: list[tuple[int, int, int]], sparse: dict[Any, Any] | None =
             return len(self.locations)
 
     return Index(locations=locations, sparse=sparse or {})
+
+
+def test_places_in_a_set_of_many_tars() -> None:
+    """A number a stretch and 100,000 of them a tar: more than 32 bits hold, as are 65,536 tars beside 48 bits of offset."""
+    places = [(0, 512, 5), (65_536, 512, 5), (70_000, 2**40, 6)]
+    stretches = [
+        facts_of(container * NUMBERS_AN_ARCHIVE, container, [(offset, size)], reasons=[(0, f"of {container}")])
+        for container, offset, size in places
+    ]
+    found = find_pictures(index_of(places), stretches)
+    assert found.table["stretch"].tolist() == [0, 6_553_600_000, 7_000_000_000]
+    assert found.reasons == {0: "of 0", 1: "of 65536", 2: "of 70000"}
 
 
 def test_images_are_found_by_place_and_length() -> None:

@@ -74,5 +74,6 @@ def test_a_key_is_a_name_that_a_file_system_holds() -> None:
 def test_names_that_stand_in_two_files_have_their_file() -> None:
     rows = np.array([(0, 0, 0, 1), (1, 0, 0, 1), (1, 0, 9, 1)], LOCATION_DTYPE)
     members = Members(names=np.array([b"0.jpg", b"0.jpg", b"1.jpg"]), locations=rows, groups=("cat",))
-    keys = archive_keys(members, lambda row: ("t-0", "t-1", "t-1")[row])
+    keys, shared = archive_keys(members, lambda row: ("t-0", "t-1", "t-1")[row])
+    assert shared == 1
     assert keys.tolist() == [b"cat_t-0_0_jpg", b"cat_t-1_0_jpg", b"cat_1"]

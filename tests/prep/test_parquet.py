@@ -129,6 +129,15 @@ def test_a_split_without_some_class_has_numbers_of_its_own(tmp_path: Path, write
     assert read(tmp_path, "val").labels.tolist() == [0, 3]
 
 
+def test_a_set_that_lies_there_twice_is_told(tmp_path: Path, write_parquet: Any) -> None:
+    """As it was uploaded, and as Hugging Face converted it."""
+    for name in ("data/train-00000-of-00001.parquet", "train/0000.parquet"):
+        write_parquet(tmp_path / name, [(f"{n}.jpg", b"%d" % n, n) for n in range(3)], ["a", "b", "c"])
+    images = read(tmp_path)
+    line = "train: 3 of 6 images have the class and the name of another: if the set lies there twice, move one away"
+    assert (len(images), images.notes) == (6, (line,))
+
+
 def test_one_column_of_labels_in_all_files(tmp_path: Path) -> None:
     for number, name in enumerate(("label", "wnid")):
         pq.write_table(pa.table({"image": [b"one"], name: ["a"]}), tmp_path / f"train-{number}.parquet")
