@@ -7,6 +7,7 @@ that was uploaded.
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from alexnet_shards.parsing import Where, load_json
 from alexnet_shards.shown import public_address
 
 LOCK_NAME = ".lock"
+FETCHED_PREFIX = ".fetched-"
 PLAN_NAME = "plan.json"
 INFO_NAME, STATS_NAME = "_info.json", "stats.npz"
 MANIFESTS = "*.manifest.json"  # of all splits, which the first of these lists
@@ -68,7 +70,7 @@ class OutputStore:
             config = CacheConfig.from_environment()
             digits = hashlib.sha256(folder.encode()).hexdigest()[:24]
             work = own_folder(config, own_folder(config, config.home / "remote" / "work") / digits)
-        return cls(folder, work)
+        return cls(folder, work.absolute())  # workers may stand in other folders
 
     @property
     def shown(self) -> str:
@@ -129,6 +131,8 @@ class OutputStore:
         folder = self._build(split)
         for path in self.work.glob(f"{split}-*.tar") if is_alone else ():
             path.unlink()
+        for path in self.work.glob(f"{FETCHED_PREFIX}*") if is_alone else ():
+            shutil.rmtree(path, ignore_errors=True)
         listed = glob_of(self._url(split, "*.json"), Patience(), Stop())
         wanted = {url.rpartition("/")[2] for url in listed}
         for path in [*folder.glob(f"{split}-*.json"), *folder.glob(f"{split}-*{STORED_SUFFIX}"), folder / PLAN_NAME]:
@@ -169,7 +173,7 @@ class OutputStore:
     @contextmanager
     def fetched(self, name: str) -> Iterator[Path]:
         """A shard of the store as a local file while the block runs."""
-        with tempfile.TemporaryDirectory(prefix="shard-", dir=self.work) as folder:
+        with tempfile.TemporaryDirectory(prefix=FETCHED_PREFIX, dir=self.work) as folder:
             path = Path(folder) / name
             fetch_file(f"{self.address}/{name}", path, MOST_SHARD_BYTES)
             yield path

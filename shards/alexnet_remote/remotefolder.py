@@ -1,6 +1,8 @@
 """A folder of shards in a store as the commands work on it: its small files copied, a shard at a time brought here."""
 
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,10 +18,12 @@ from alexnet_remote.upload import check_writable, upload_file
 from alexnet_shards.address import Address
 from alexnet_shards.errors import AlexnetError, FormatError, PatternError
 from alexnet_shards.files import atomic_file
+from alexnet_shards.locks import locked_file
 from alexnet_shards.manifest import index_path, load_manifest, manifest_path, split_of
 from alexnet_shards.shown import public_address
 
-SETS_FOLDER = "sets"
+SETS_FOLDER, PREFIX, LOCK_NAME = "sets", "set-", ".lock"
+ABANDONED_SECONDS = 24 * 3600.0
 MOST_SHARD_BYTES = 1 << 40
 MANIFEST_SUFFIX = ".manifest.json"
 USUAL_SPLITS = ("train", "val", "validation", "test")  # what is looked for where a web server lists nothing
@@ -119,12 +123,25 @@ def remote_folder(patterns: Sequence[str], split: str | None) -> Iterator[tuple[
             raise PatternError(f"{public_address(patterns[0])}: names shards in several folders; name one folder")
         place, names = found[0], tuple(address.name for address in found)
     home = own_folder(config, config.home / OWN_FOLDER / SETS_FOLDER)
-    with tempfile.TemporaryDirectory(prefix="set-", dir=home) as copy:
+    _remove_abandoned(home)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=home, ignore_cleanup_errors=True) as copy,
+        locked_file(Path(copy) / LOCK_NAME),
+    ):
         folder = RemoteFolder(place=place, copy=Path(copy), config=config)
         try:
             yield folder, names
         except FormatError as error:
             raise folder.worded(error) from error
+
+
+def _remove_abandoned(home: Path) -> None:
+    """Remove the copies, shards among them, that killed commands left: a day old, and nobody's."""
+    for copy in home.glob(f"{PREFIX}*"):
+        with suppress(OSError, AlexnetError):  # somebody is at work there, or was faster
+            if time.time() - copy.stat().st_mtime > ABANDONED_SECONDS:
+                with locked_file(copy / LOCK_NAME, wait=False):
+                    shutil.rmtree(copy)
 
 
 def bring_sets(folder: RemoteFolder, shards: Sequence[str], split: str) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from alexnet_prep.outstore import OutputStore
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,10 +183,12 @@ def test_what_a_killed_run_left_in_its_work_folder(
     whole = in_folder(tmp_path / "here")
     prep(*words, *out)
     (tmp_path / "work" / "train-002.tar").write_bytes(b"built, its upload was cut off")
+    (tmp_path / "work" / ".fetched-x").mkdir()
+    (tmp_path / "work" / ".fetched-x" / "train-003.tar").write_bytes(b"fetched for its sums")
     s3.files.rm(f"{s3.bucket}/set", recursive=True)
     prep(*words, *out)
     assert in_store(s3, "set") == whole
-    assert not list((tmp_path / "work").glob("*.tar"))
+    assert not list((tmp_path / "work").rglob("*.tar"))
     done = prep(*words, "--out", f"{s3.url}/set", "--work", tmp_path / "here", status=1)
     assert "--work must be a folder of its own" in done.stderr
     assert in_folder(tmp_path / "here") == whole  # somebody's shards stay
@@ -205,6 +209,11 @@ def test_what_is_whole_is_kept_without_its_sidecars(
     s3.files.rm(f"{s3.bucket}/set/.build", recursive=True)
     for _ in range(2):
         assert "6 shards were there already" in prep(*words, "--out", f"{s3.url}/set").stderr
+
+
+def test_a_work_folder_is_the_same_for_workers_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert OutputStore.at("s3://bucket/set", Path("work")).work == tmp_path / "work"
 
 
 def test_a_work_folder_with_somebody_s_manifest(words: tuple[object, ...], tmp_path: Path, prep: Any, s3: Any) -> None:

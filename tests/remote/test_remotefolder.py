@@ -1,6 +1,10 @@
 """Folders in stores: what their names stand for, and shards that are brought and gone again."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,7 +33,7 @@ def test_a_folder_without_a_listing(url: str, cache: Path) -> None:
     with remote_folder([url], None) as (folder, names):
         assert names == ()
         assert bring_sets(folder, names, "all") == ("train",)
-        assert {path.name for path in folder.copy.iterdir()} == {"train.manifest.json", "train.index.npy"}
+        assert {path.name for path in folder.copy.glob("[!.]*")} == {"train.manifest.json", "train.index.npy"}
         with folder.fetched(folder.copy / "train-001.tar") as path:
             assert path.stat().st_size == folder.size_of("train-001.tar")
         assert not path.exists()
@@ -38,6 +42,25 @@ def test_a_folder_without_a_listing(url: str, cache: Path) -> None:
         with pytest.raises(PatternError, match=r"train-009\.tar: .*404.*; correct the pattern"):
             folder.size_of("train-009.tar")
     assert not list((cache / "remote" / "sets").iterdir())
+
+
+def test_what_killed_commands_left_goes_after_a_day(url: str, cache: Path) -> None:
+    home, day = cache / "remote" / "sets", time.time() - 25 * 3600
+    command = (
+        "import os, sys\nfrom alexnet_remote.remotefolder import remote_folder\n"
+        "with remote_folder([sys.argv[1]], None) as (folder, _), folder.fetched(folder.copy / 'train-001.tar'):\n"
+        "    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", command, url], check=False, env={**os.environ, "ALEXNET_CACHE": str(cache)})
+    (dead,) = home.iterdir()
+    assert list(dead.rglob("train-001.tar"))
+    with remote_folder([url], None) as (alive, _):
+        assert dead.exists()
+        for path in (dead, alive.copy):
+            os.utime(path, (day, day))
+        with remote_folder([url], None) as (folder, _):
+            assert set(home.iterdir()) == {alive.copy, folder.copy}
+    assert not list(home.iterdir())
 
 
 def test_shards_by_pattern(url: str) -> None:
