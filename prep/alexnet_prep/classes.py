@@ -18,6 +18,7 @@ from alexnet_shards.manifest import ClassFact
 
 KAGGLE_CLASSES = "LOC_synset_mapping.txt"
 SHOWN_NAMES = 5
+MANIFEST = "the manifest"  # the list of a repair
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from alexnet_prep import entries
 from alexnet_prep.archive import Members, Tick
-from alexnet_prep.classes import ClassList, ClassRules, class_list_files, listed_classes, shown_names
+from alexnet_prep.classes import MANIFEST, ClassList, ClassRules, class_list_files, listed_classes, shown_names
 from alexnet_prep.entries import Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
 from alexnet_prep.keys import archive_keys
-from alexnet_prep.rawlabels import RawLabels, by_schemas, classes_of, numbered
+from alexnet_prep.rawlabels import RawLabels, by_names, by_schemas, classes_of, numbered
 from alexnet_prep.split import Labels, SplitSource, sort_members
 from alexnet_prep.splitfiles import SplitFiles
 from alexnet_shards.index import NO_LABEL
@@ -94,7 +94,11 @@ class LabelledSource(ABC):
             found.ledger.ignore(entries.STRANGER, name)
         listed = listed_classes(self.directory, self.rules)
         classes = listed or self._classes(found, tick)
-        images = labelled_split(_by_schemas(found, classes, listed is not None), classes, self.edition)
+        if any(found.class_names):
+            found = _by_schemas(found, classes, listed is not None)
+        elif listed is None or listed.origin == MANIFEST:
+            found = replace(found, labels=by_names(found.labels, classes))
+        images = labelled_split(found, classes, self.edition)
         absent = self.by_split.absent.get(split, ())
         if not absent:
             return images
@@ -176,8 +180,6 @@ def labelled_split(found: Found, classes: ClassList, edition: str) -> SplitSourc
 
 
 def _by_schemas(found: Found, classes: ClassList, is_listed: bool) -> Found:
-    if not any(found.class_names):
-        return found
     files = list(zip(found.containers, found.class_names, strict=True))
     return replace(
         found, labels=by_schemas(found.labels, found.members.locations["container"], files, classes, is_listed)

@@ -28,7 +28,7 @@ from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.shown import public_address
 
 SOURCE_CACHE_NAME = "source.npz"
-INDEX_VERSION = 4  # of what the cache of an index holds
+INDEX_VERSION = 5  # of what the cache of an index holds
 
 
 @dataclass(frozen=True, kw_only=True)

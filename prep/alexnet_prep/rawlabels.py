@@ -60,6 +60,18 @@ class RawLabels:
         return replace(self, values=self.values[~rows])
 
 
+def by_names(labels: RawLabels, classes: ClassList) -> RawLabels:
+    """Numbers as names where `classes` are names that labels made, of which some are digits: a split that has just those
+    looks as if it counted classes."""
+    are_digits = {fact.wnid.isascii() and fact.wnid.isdigit() for fact in classes.classes}
+    if labels.names or len(are_digits) < 2:
+        return labels
+    column = LabelColumn()
+    for number in labels.values.tolist():
+        column.add(None if number == NO_LABEL else str(number))
+    return column.labels()
+
+
 def classes_of(labels: RawLabels, where: Path) -> ClassList:
     """The classes that labels alone make: their sorted names, or the numbers up to the largest.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.choice import AUTO
-from alexnet_prep.classes import ClassRules
+from alexnet_prep.classes import MANIFEST, ClassRules
 from alexnet_prep.errors import RunError
 from alexnet_prep.fields import Fields
 from alexnet_prep.job import MAX_MEMBER_BYTES, BuildSetup
@@ -86,7 +86,7 @@ def repair_requests(out: Path, splits: Sequence[str], source: Path | str, worker
             label_order=manifest.label_order,
             recipe=PixelRecipe.from_dict(manifest.recipe),
             hang_seconds=HANG_SECONDS,
-            rules=ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True),
+            rules=ClassRules(listed=manifest.classes, list_name=MANIFEST, allow_empty=True, allow_missing=True),
             fields=fields_of(manifest),
             max_member_bytes=manifest.source.get("max_member_bytes", MAX_MEMBER_BYTES),
         ).seen_from(workers)

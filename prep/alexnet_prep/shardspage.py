@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet_command.units import size_text
 from alexnet_pages import Block, Gallery, Page, Row, Section, Table, Text, write_page
-from alexnet_prep.classes import ClassRules
+from alexnet_prep.classes import MANIFEST, ClassRules
 from alexnet_prep.pagecharts import cloud_charts, count_chart, devkit_chart, size_charts, size_rows
 from alexnet_prep.pagehistory import made_blocks, time_blocks
 from alexnet_prep.pagepictures import (
@@ -141,7 +141,7 @@ def _odd(request: PageRequest, manifests: dict[str, Manifest]) -> Iterator[Block
         yield Text(text="Name the archives with --source to see damaged, patched, dropped and converted pictures here.")
         return
     for manifest in odd:
-        rules = ClassRules(listed=manifest.classes, list_name="the manifest", allow_empty=True, allow_missing=True)
+        rules = ClassRules(listed=manifest.classes, list_name=MANIFEST, allow_empty=True, allow_missing=True)
         found = find_source(request.source, "auto", rules, fields_of(manifest))
         source = found.read(manifest.split, manifest.label_order, lambda count: None)
         check_same(source, manifest, request.source)

@@ -112,6 +112,20 @@ def test_every_member_is_a_sample_or_a_kind(tars: Write) -> None:
     assert "train: train-000.tar: d.cls is a label of no image, not a member" in images.notes
 
 
+def test_a_split_of_digits_alone_beside_one_of_names(tars: Write) -> None:
+    for name, labels in (("train-0.tar", ("1", "2", "3", "other")), ("val-0.tar", ("3", "1", "-1"))):
+        members = {f"{name[:3]}{number}.jpg": b"1" for number in range(len(labels))}
+        directory = tars({**members, **{f"{name[:3]}{n}.cls": text.encode() for n, text in enumerate(labels)}}, name)
+    assert read(directory).labels.tolist() == [0, 1, 2, 3]
+    images = read(directory, "val")
+    assert [images.classes[label].wnid for label in images.labels] == ["3", "1"]
+    again = ClassRules(listed=images.classes, list_name="the manifest")
+    assert read(directory, "val", rules=again).identity() == images.identity()
+    tars({"a.jpg": b"1", "a.cls": b"0"}, "val-0.tar")
+    with pytest.raises(SourceError, match="its label is '0'; expected one of the 4 classes"):
+        read(directory, "val")
+
+
 def test_tars_that_are_of_no_split_or_not_there_are_named(tars: Write) -> None:
     for name in ("train-0-of-2.tar", "val.tar", "trian-7.tar"):
         directory = tars({f"{name[:3]}.jpg": b"1", f"{name[:3]}.cls": b"0"}, name)
