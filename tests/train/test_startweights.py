@@ -64,7 +64,9 @@ def test_a_run_starts_where_the_weights_are(make_run: Callable[..., str], tmp_pa
     assert load_checkpoint(train(longer))["epoch"] == 2
 
 
-def test_a_run_that_goes_on_began_with_those_weights(make_run: Callable[..., str], tmp_path: Path) -> None:
+def test_a_run_that_goes_on_began_with_those_weights(
+    make_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """--init was of no effect where the run's directory held another run, and nothing was said."""
     pattern = make_run(tmp_path / "shards")
     first = train(config(pattern, tmp_path / "first"))
@@ -74,7 +76,9 @@ def test_a_run_that_goes_on_began_with_those_weights(make_run: Callable[..., str
         train(replace(longer, init=second))
     with pytest.raises(AlexnetError, match="began with drawn weights; leave --init out"):
         train(config(pattern, tmp_path / "first", "epochs=2", init=second))
-    train(longer)
+    with monkeypatch.context() as patch:  # a job that is queued again goes on, whatever the file has become
+        patch.setenv("SLURM_RESTART_COUNT", "1")
+        train(replace(longer, init=second))
     train(replace(longer, recipe=replace(longer.recipe, train=replace(longer.recipe.train, epochs=3)), init=first))
     assert (
         load_checkpoint(tmp_path / "second" / "checkpoints" / "step-00000009.pt")["init"]

@@ -127,7 +127,8 @@ def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, run: RunConf
     if decision.found is not None and decision.found.content is not None:
         check_same_run(decision.found.path, decision.found.content, recipe, data)
         check_weights(decision.found.content, recipe.model, str(decision.found.path))
-        check_same_beginning(decision.found.path, decision.found.content, run.init)
+        if restarted(os.environ) is None:  # else that file may have become another since the first start
+            check_same_beginning(decision.found.path, decision.found.content, run.init)
     return decision
 
 
