@@ -1,6 +1,7 @@
 """Statistics of shards: every sample decoded once, exact sums merged, and the published values beside ours."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -82,7 +83,7 @@ def compute_stats(
     if isinstance(out, str):
         check_writable(out)
     else:
-        output_path(out)
+        _check_place(output_path(out))
     shards = patterns if isinstance(patterns, ShardSet) else open_shards(patterns, split="train")
     if shards.num_samples == 0:
         raise FormatError(f"{shards.paths[0]}: its manifest lists no sample; name shards with images")
@@ -94,6 +95,14 @@ def compute_stats(
     with stats_file(out, write=True) as path:
         save_stats(path, stats)
     return stats
+
+
+def _check_place(target: Path) -> None:
+    """Raise FileError where nothing can be written beside `target`: known before the shards are decoded, not after."""
+    with worded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
 
 
 @contextmanager

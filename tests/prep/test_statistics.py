@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,13 @@ def test_published_axes_are_orthonormal_and_near_each_other(sharded: Path, tmp_p
     assert rows[0]["angles_degrees"] == [0.0, 0.0, 0.0]
     assert len(rows) == 1 + len(PUBLISHED)
     json.dumps(rows)
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_work(
+    sharded: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    pattern, disk, counted = str(sharded / "train-*.tar"), mount_disk(1 << 20), list[int]()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(FileError, match=r"stats.npz: cannot be written \(the file system is read-only\)"):
+        compute_stats([pattern], disk / "stats.npz", 1, lambda done, _: counted.append(done))
+    assert counted == []
