@@ -147,3 +147,9 @@ def test_weights_of_another_network_than_the_recipes_are_one_line() -> None:
         with pytest.raises(FormatError, match=words) as caught:
             check_weights(whole | change, config, "a.pt")
         assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_none(tmp_path: Path) -> None:
+    """It was to be made readable."""
+    with pytest.raises(FormatError, match=f"{tmp_path}: a folder; name a file of RUN/checkpoints"):
+        load_checkpoint(tmp_path)

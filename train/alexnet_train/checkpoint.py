@@ -107,6 +107,8 @@ def look_at(path: Path, device: torch.device | str = "cpu") -> Look:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         return Look(path=path, verdict=Verdict.MISSING, reason=Verdict.MISSING.value)
+    except IsADirectoryError:
+        return Look(path=path, verdict=Verdict.FOREIGN, reason="a folder")
     except OSError as error:
         return Look(path=path, verdict=Verdict.UNREADABLE, reason=f"cannot be read ({error.strerror or error})")
     except MemoryError:
