@@ -1,10 +1,16 @@
 """Stop: one request to end, at which every wait for the network, for a lock or for room looks."""
 
+import functools
+import threading
 import time
+import weakref
 
 from alexnet_shards.errors import AlexnetError
 
 POLL_SECONDS = 0.1
+
+
+_OPEN: "weakref.WeakSet[Stop]" = weakref.WeakSet()
 
 
 class StoppedError(AlexnetError):
@@ -41,3 +47,22 @@ class Stop:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, POLL_SECONDS))
             self.check()
+
+    def request_at_exit(self) -> None:
+        """Have an end asked for when the program ends, before Python waits for the threads of its pools."""
+        _OPEN.add(self)
+        _watch_the_end()
+
+
+@functools.cache
+def _watch_the_end() -> None:
+    # atexit's turn comes after that wait; the call before it, by which concurrent.futures does the waiting, has no name
+    # for others. Where it should go, a program that has not closed its streams waits for their downloads as before.
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(_request_all)
+
+
+def _request_all() -> None:
+    for stop in list(_OPEN):
+        stop.request()

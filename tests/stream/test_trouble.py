@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -105,6 +107,28 @@ def test_closing_does_not_wait_for_a_stalled_download(server: Any, cache: CacheC
     with Stream(shards, CONFIG) as again:  # another stream of the same shards is not stopped
         server.faults.clear()
         assert rows_of(again) == list(range(18))
+
+
+@pytest.mark.parametrize("child_process", [False, True])
+def test_a_program_that_fails_without_closing_ends(
+    server: Any, cache: CacheConfig, tmp_path: Path, child_process: bool
+) -> None:
+    opened(server, cache)
+    server.fail("train-001.tar", "stall")
+    code = f"""
+import sys
+sys.path[:] = {sys.path!r}
+from alexnet_stream import Stream, StreamConfig, open_shards
+shards = open_shards("{server.url}/train-{{000..002}}.tar")
+stream = Stream(shards, StreamConfig(batch_size=1, seed=0, shuffle=False, child_process={child_process}))
+batches = iter(stream)
+next(batches)
+sys.exit("the consumer's fault")
+"""
+    environment = {**os.environ, "ALEXNET_CACHE": str(tmp_path / "other")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (1, "the consumer's fault\n")
 
 
 def test_a_full_caches_wait_ends(server: Any, cache: CacheConfig, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class Stream(IterableDataset[Batch]):
         largest_part = -(-config.batch_size // config.world_size)
         raise_open_files()
         self._stop = Stop(stop)
+        self._stop.request_at_exit()
         source = source_of(shards, self._stop)
         by_default = config.order == "auto" and isinstance(source, RemoteShards)
         self._by_windows = config.order == "window" or by_default
