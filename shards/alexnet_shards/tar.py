@@ -8,13 +8,13 @@ from alexnet_shards.errors import FormatError
 from alexnet_shards.tarheader import BLOCK as BLOCK
 from alexnet_shards.tarheader import (
     DIRECTORY,
+    EXTENSION_TYPES,
     GNU_LONG_LINK,
     GNU_LONG_NAME,
     HARD_LINK,
     MAX_EXTENSION_BYTES,
     NO_DATA_TYPES,
     PAX_GLOBAL,
-    PAX_HEADER,
     REGULAR_TYPES,
     SYMBOLIC_LINK,
     Extension,
@@ -28,7 +28,6 @@ from alexnet_shards.tarsparse import ReadAt, place_pairs, sparse_of
 
 END_OF_TAR = bytes(2 * BLOCK)
 ZEROS = bytes(1 << 20)
-EXTENSION_TYPES = (GNU_LONG_NAME, GNU_LONG_LINK, PAX_HEADER, PAX_GLOBAL)
 
 FILE, FOLDER, DANGLING, FOLDER_LINK, TRAILING = (
     "file",

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from alexnet_shards.errors import FormatError
 from alexnet_shards.tarheader import (
     BLOCK,
-    GNU_LONG_LINK,
+    EXTENSION_TYPES,
     GNU_LONG_NAME,
     MAX_EXTENSION_BYTES,
-    PAX_GLOBAL,
     PAX_HEADER,
     REGULAR_TYPES,
+    SUN_PAX_HEADER,
     Extension,
     Header,
     has_checksum,
@@ -21,7 +21,6 @@ from alexnet_shards.tarheader import (
 )
 from alexnet_shards.tarsparse import ReadAt
 
-EXTENSION_TYPES = (GNU_LONG_NAME, GNU_LONG_LINK, PAX_HEADER, PAX_GLOBAL)
 ZERO_BLOCK = bytes(BLOCK)
 TAR_ENDING = ".tar"
 
@@ -84,7 +83,7 @@ def _extend(kind: bytes, content: bytes, extension: Extension) -> None:
     try:
         if kind == GNU_LONG_NAME:
             extension.name = long_name(content, "")
-        elif kind == PAX_HEADER:
+        elif kind in (PAX_HEADER, SUN_PAX_HEADER):
             parse_pax(content, extension, "")
     except FormatError:
         return  # the walk over the whole archive says what is wrong

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from alexnet_shards.errors import FormatError
 from alexnet_shards.tar import END_OF_TAR, TRAILING, TarMember, member_bytes, walk_tar
+from alexnet_shards.tarblocks import files_between
 
 
 def walk(content: bytes) -> list[TarMember]:
@@ -138,6 +139,19 @@ def test_a_global_header_that_names_every_member_is_refused(key: str) -> None:
     with pytest.raises(FormatError, match="all members one name or size"):
         walk(header + END_OF_TAR)
     assert walk(tarfile.TarInfo.create_pax_global_header({"comment": "by git"}) + END_OF_TAR) == []
+
+
+def test_names_of_solaris_are_whole() -> None:
+    """Its tar writes pax records in a header of a type of its own."""
+    content = bytearray(written([("d/" + "x" * 200 + ".jpg", b"1")], tarfile.PAX_FORMAT))
+    assert content[156:157] == b"x"
+    content[156:157] = b"X"
+    content[148:156] = b"%06o\0 " % (int(content[148:154], 8) - ord("x") + ord("X"))
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        names = [member.name for member in archive if member.isfile()]
+    assert [member.name for member in walk(bytes(content)) if member.is_file] == names == ["d/" + "x" * 200 + ".jpg"]
+    found = files_between(lambda offset, size: bytes(content[offset : offset + size]), 0, len(content), lambda *_: None)
+    assert [file.name for file in found] == names
 
 
 def test_a_pax_size_is_of_files_alone() -> None:
