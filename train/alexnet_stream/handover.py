@@ -39,8 +39,10 @@ def webdataset_pipeline(shards: ShardSet, *, shuffle: int = 0, seed: int = 0) ->
     """webdataset's own stages over local shards: split by node and by worker, decoded, with the class list.
 
     Yields {"__key__", "jpg": (256, 256, 3) uint8 RGB, "cls": label, "wnid", "words"}, the last three where there is a
-    label. `shuffle` samples are held to be mixed, and the shards' order is drawn by `seed` and epoch; 0: as stored. A node
-    or worker gets whole shards: for equal parts and a shuffle over all samples see alexnet_stream.indexed.
+    label. `shuffle` samples are held to be mixed, and the shards' order is drawn by `seed` and epoch; 0: as stored. Epochs
+    are counted where the pipeline runs: workers of a DataLoader must outlive them (`persistent_workers=True`), or each has
+    the order of the first. A node or worker gets whole shards: for equal parts and a shuffle over all samples see
+    alexnet_stream.indexed.
     """
     import webdataset
 
