@@ -2,6 +2,7 @@
 numbers that our code prints are those of the page."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -213,6 +214,16 @@ def test_the_table_of_ten_classes_is_of_its_logs() -> None:
     losses = " | ".join(f"{record['train_loss']:.3f}" for record in last)
     errors = " | ".join(f"{100 * record['train_top1_error']:.1f}" for record in last)
     assert f"| training error in epoch 10 | {errors} |\n| training loss in epoch 10 | {losses} |" in page
+
+
+@pytest.mark.parametrize("name", ["parts", "defects"])
+def test_the_pages_tables_are_what_the_command_above_them_prints(name: str) -> None:
+    page = (ROOT / "docs" / "ten-classes.md").read_text()
+    words = f"python -m alexnet_train.study docs/studies/{name}.toml --out docs/studies/kept --table"
+    command = [sys.executable, *words.split()[1:]]
+    wide = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True, check=True)
+    assert f"    {words}\n\n```\n{done.stdout}```\n" in page
 
 
 def test_each_measured_figure_names_what_prints_it() -> None:

@@ -69,3 +69,15 @@ def test_without_two_seeds_there_is_no_picture(kept: Path, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="no network of two seeds beside the reference"):
         main(kept, [tmp_path / "plan.toml"], tmp_path / "studies.svg")
     assert not (tmp_path / "studies.svg").exists()
+
+
+def test_the_picture_of_the_page_is_of_the_kept_runs(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    plans = [docs / "studies" / f"{name}.toml" for name in ("parts", "defects")]
+    main(docs / "studies" / "kept", plans, tmp_path / "studies.svg")
+    drawn, kept = (
+        ElementTree.fromstring(path.read_text()).get("aria-label")
+        for path in (tmp_path / "studies.svg", docs / "pictures" / "studies.svg")
+    )
+    assert drawn is not None
+    assert drawn == kept

@@ -101,6 +101,8 @@ def test_the_tables() -> None:
             "0.50",
         ],
     ]
+    hardly = {"small": {0: run(0.2)}, "other": {0: run(0.1999)}}
+    assert study_lines("Parts", hardly, {}, 120)[3].split() == ["other", "1", "20.0", "+0.0"]
     assert study_lines("Parts", {"none": {}}, {}) == ["Parts: no network is trained yet"]
     averaged = {"5 CNNs": {0: run(0.2, None)}}
     assert [line.split() for line in study_lines("Averaged", averaged, {}, 120)] == [

@@ -152,8 +152,12 @@ def _compared(
 def _difference_cells(difference: Difference) -> tuple[str, str, str]:
     mean, margin = 100 * difference.mean, 100 * difference.margin
     if difference.seeds < 2:
-        return f"{mean:+.1f}", "", ""
-    return f"{mean:+.1f}", f"{mean - margin:+.1f} to {mean + margin:+.1f}", f"{difference.chance:.2f}"
+        return _signed(mean), "", ""
+    return _signed(mean), f"{_signed(mean - margin)} to {_signed(mean + margin)}", f"{difference.chance:.2f}"
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
 
 
 def _percent(values: Sequence[float]) -> str:
