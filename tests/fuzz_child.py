@@ -245,7 +245,7 @@ def fuzz_sidecar(directory: Path) -> Fuzz:
     def read(path: Path) -> object:
         path.rename(directory / "train-000.tar.json")
         job = SimpleNamespace(name="train-000.tar")
-        setup = SimpleNamespace(out=directory, sidecars=directory, store=None)
+        setup = SimpleNamespace(out=directory, sidecars=directory, store=None, plan="plan")
         found = finished_shard(job, setup, lambda *_: None)  # type: ignore[arg-type]
         if found is None:
             raise AlexnetError("the shard is built again")

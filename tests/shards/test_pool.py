@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -147,16 +146,21 @@ def test_shared_memory_is_not_needed(options: str) -> None:
     assert (done.returncode, done.stdout) == (0, "[0, 2, 4, 6]\n"), done.stderr
 
 
-def test_fewer_workers_where_files_are_few(caplog: pytest.LogCaptureFixture) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Whoever ran before in this process may have left some open.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 48, before[1]))
-    try:
-        with caplog.at_level(logging.WARNING), worker_pool(64, 64, "shards") as pool:
-            assert list(pool.map(own_pid, range(64), ahead=200))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    (line,) = [record.getMessage() for record in caplog.records]
+FEW_FILES = """
+import logging, resource
+from alexnet_shards.pool import worker_pool
+logging.basicConfig(format="%(message)s")
+resource.setrlimit(resource.RLIMIT_NOFILE, (51, 51))
+with worker_pool(64, 64, "shards") as pool:
+    print(list(pool.map(abs, range(-64, 0), ahead=200)) == list(range(64, 0, -1)))
+"""
+
+
+def test_fewer_workers_where_files_are_few() -> None:
+    """In a process of its own: who ran before in this one may have threads that open files."""
+    done = subprocess.run([sys.executable, "-c", FEW_FILES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    (line,) = done.stderr.splitlines()
     assert line.startswith("shards: ")
     assert 1 <= int(line.split()[1]) < 32
     assert line.endswith("workers instead of 64 (too many open files; raise ulimit -n)")
