@@ -72,14 +72,19 @@ def chart_of(result: Mapping[str, Any]) -> Chart:
     )
 
 
-def main(result: Path, picture: Path = PICTURE) -> None:
-    """Write the picture; raises ValueError where it is too large for a README."""
-    content = chart_svg(chart_of(json.loads(result.read_text())), WIDTH_PX).encode()
+def write_picture(chart: Chart, picture: Path) -> None:
+    """Write a chart as an SVG file; raises ValueError where it is too large for a page."""
+    content = chart_svg(chart, WIDTH_PX).encode()
     if len(content) > MOST_BYTES:
         raise ValueError(f"{len(content):,} bytes; expected at most {MOST_BYTES:,}")
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(picture, content)
     print(f"{picture}: {len(content):,} bytes", file=sys.stderr)
+
+
+def main(result: Path, picture: Path = PICTURE) -> None:
+    """Write the picture of a result."""
+    write_picture(chart_of(json.loads(result.read_text())), picture)
 
 
 if __name__ == "__main__":

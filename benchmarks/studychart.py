@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_pages import Chart, Table, chart_svg
-from alexnet_shards.files import write_atomic
+from alexnet_pages import Chart, Table
 from alexnet_train.studyplan import StudyPlan, load_plan
 from alexnet_train.studyresults import kept_results
 from alexnet_train.studytable import paired_difference
+from benchmarks.chart import write_picture
 
 PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "studies.svg"
-WIDTH_PX, ROW_PX, MOST_BYTES = 420, 22, 60_000
+ROW_PX = 22
 COLOURS = ["#3b82c4", "#d97706"]
 AXIS = "points of top-1 error more than the reference"
 
@@ -92,16 +92,11 @@ def chart_of(rows: Sequence[Row]) -> Chart:
 
 
 def main(out: Path, plans: Sequence[Path], picture: Path = PICTURE) -> None:
-    """Write the picture; raises ValueError where nothing can be compared, or it is too large for a page."""
+    """Write the picture; raises ValueError where nothing can be compared."""
     rows = [row for plan in plans for row in rows_of(load_plan(plan), out)]
     if not rows:
         raise ValueError(f"{out}: no network of two seeds beside the reference")
-    content = chart_svg(chart_of(rows), WIDTH_PX).encode()
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{len(content):,} bytes; expected at most {MOST_BYTES:,}")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(picture, content)
-    print(f"{picture}: {len(content):,} bytes", file=sys.stderr)
+    write_picture(chart_of(rows), picture)
 
 
 if __name__ == "__main__":

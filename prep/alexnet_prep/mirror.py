@@ -24,11 +24,11 @@ from alexnet_remote import (
 )
 from alexnet_shards.address import WEB, Address
 from alexnet_shards.editions import ADDRESS_SUFFIX, EDITIONS, FORMS, Edition, plain_name
-from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import own_directory, write_atomic
 from alexnet_shards.locks import locked
 from alexnet_shards.manifest import BUILD_DIRECTORY
-from alexnet_shards.parsing import Where, load_json
+from alexnet_shards.parsing import Where, load_json_object
 from alexnet_shards.shown import printable, public_address
 from alexnet_shards.splits import SPELLINGS
 
@@ -233,11 +233,7 @@ def _look_for(file: _Wanted) -> _There | RemoteFileMissingError:
 
 def _read_versions(path: Path) -> dict[str, Any]:
     """The versions of the small files that were brought, by path; {} where they are not known."""
-    try:
-        content = load_json(Where(path=path, what="versions", remedy="the files are brought again"))
-    except (FileNotFoundError, FormatError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return load_json_object(Where(path=path, what="versions", remedy="the files are brought again"))
 
 
 def _bring(folder: Path, file: _There, version: object) -> Path:

@@ -85,6 +85,15 @@ def load_json(where: Where, limit: int = MAX_JSON_BYTES) -> Any:
     return parse_json(read_bounded(where, limit), where)
 
 
+def load_json_object(where: Where, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """The object in a JSON file that is made again where it is lost: {} where none is there, or it is damaged."""
+    try:
+        content = load_json(where, limit)
+    except (FileNotFoundError, FormatError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def parse_json(content: bytes, where: Where) -> Any:
     """As `load_json`, of bytes that are at hand; `where` says in the error where they came from."""
     values = sum(map(content.count, (b",", b":", b"[", b"{")))

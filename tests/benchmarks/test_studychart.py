@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from alexnet_train.studyplan import load_plan
-from benchmarks.studychart import MOST_BYTES, Row, main, rows_of
+from benchmarks.chart import MOST_BYTES
+from benchmarks.studychart import Row, main, rows_of
 
 PLAN = """
 title = "Parts, ten classes"

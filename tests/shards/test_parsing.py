@@ -21,6 +21,7 @@ from alexnet_shards.parsing import (
     descr_of,
     field_types,
     load_json,
+    load_json_object,
     load_npz,
     load_toml,
     map_npy,
@@ -194,3 +195,14 @@ class Paper:
 def test_the_types_of_a_dataclass() -> None:
     expected = {"name": (str,), "count": (int,), "keys": (list,), "pairs": (list,), "facts": (dict,)}
     assert field_types(Paper) == expected
+
+
+def test_an_object_that_is_made_again_where_it_is_lost(tmp_path: Path) -> None:
+    where = Where(path=tmp_path / "kept.json", what="result", remedy="it is made again")
+    assert load_json_object(where) == {}
+    for damaged in (b"", b"{", b"[1]", b"3", b'{"a": NaN}'):
+        where.path.write_bytes(damaged)
+        assert load_json_object(where) == {}
+    where.path.write_bytes(b'{"a": 1}')
+    assert load_json_object(where) == {"a": 1}
+    assert load_json_object(where, limit=4) == {}

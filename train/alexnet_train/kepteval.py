@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from alexnet_shards import __version__
-from alexnet_shards.errors import FileError, FormatError
+from alexnet_shards.errors import FileError
 from alexnet_shards.files import file_sha256, worded, write_atomic
-from alexnet_shards.parsing import Where, as_json_values, load_json
+from alexnet_shards.parsing import Where, as_json_values, load_json_object
 from alexnet_shards.shardset import ShardSet
 from alexnet_train.classlist import list_sha256
 from alexnet_train.distributed import World
@@ -90,11 +90,8 @@ class KeptEvaluation:
 
     def _entries(self) -> list[dict[str, Any]]:
         """The whole entries of the file, oldest first; what is damaged counts as not there."""
-        try:
-            content = load_json(Where(path=self.path, what="kept results", remedy="it is made anew"), MAX_BYTES)
-        except (FileNotFoundError, FormatError):
-            return []
-        found = content.get("evaluations") if isinstance(content, dict) else None
+        where = Where(path=self.path, what="kept results", remedy="it is made anew")
+        found = load_json_object(where, MAX_BYTES).get("evaluations")
         return [entry for entry in found if _is_whole(entry)] if isinstance(found, list) else []
 
 

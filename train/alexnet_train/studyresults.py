@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_shards.errors import AlexnetError, FormatError
+from alexnet_shards.errors import AlexnetError
 from alexnet_shards.files import write_atomic
-from alexnet_shards.parsing import Where, check_fields, load_json
+from alexnet_shards.parsing import Where, check_fields, load_json_object
 from alexnet_train.studyplan import Ensemble, Network, StudyPlan
 from alexnet_train.studytable import RunErrors, study_lines
 
@@ -87,11 +87,7 @@ def kept_results(plan: StudyPlan, out: Path) -> Results:
 
 def read_kept(path: Path) -> dict[str, Any]:
     """A kept result with the words of its command; {} where none is there, or it is damaged: then it is made again."""
-    try:
-        content = load_json(Where(path=path, what="result", remedy="the command is run again"))
-    except (FileNotFoundError, FormatError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return load_json_object(Where(path=path, what="result", remedy="the command is run again"))
 
 
 def keep(path: Path, content: Any) -> None:
