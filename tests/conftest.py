@@ -48,6 +48,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def open_files(tmp_path: Path) -> Callable[[], int]:
+    """Counts this process's descriptors of files below `tmp_path`: what earlier tests left open does not matter."""
+
+    def count() -> int:
+        links = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # the listing's own
+                links.append(str(entry.readlink()))
+        return sum(link.startswith(f"{tmp_path}/") for link in links)
+
+    return count
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real test data (`ilsvrc2010/`, `tiny10.tar`) that ALEXNET_TEST_DATA names."""

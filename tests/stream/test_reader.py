@@ -9,7 +9,6 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,12 +30,37 @@ def files(tmp_path: Path) -> list[str]:
     return paths
 
 
-class FewShards(LocalShards):
-    """Shards of which six may be open at once."""
+class FewShards:
+    """Shards of which six may be open at once; `most` is how many were.
 
-    @property
-    def max_open(self) -> int:
-        return 6
+    Opening and closing are each one step with their count: a listing of /proc is not of one moment.
+    """
+
+    max_open = max_idle = 6
+
+    def __init__(self, paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.paths, self.most = paths, 0
+        self.now: set[int] = set()
+        self._one_step, self._close = threading.Lock(), os.close
+        monkeypatch.setattr(os, "close", self._counted_close)
+
+    def name(self, shard: int) -> str:
+        return self.paths[shard]
+
+    def open(self, shard: int) -> int:
+        with self._one_step:
+            descriptor = os.open(self.paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            self.now.add(descriptor)
+            self.most = max(self.most, len(self.now))
+        return descriptor
+
+    def repair(self, shard: int) -> bool:
+        return False
+
+    def _counted_close(self, descriptor: int) -> None:
+        with self._one_step:
+            self._close(descriptor)
+            self.now.discard(descriptor)
 
 
 class SlowShards(LocalShards):
@@ -61,16 +85,9 @@ class FailingShards(LocalShards):
         raise OSError(self.number, os.strerror(self.number), self.paths[shard])
 
 
-def open_descriptors(directory: Path) -> int:
-    links = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # another thread closed it meanwhile
-            links.append(str(entry.readlink()))
-    return sum(link.startswith(str(directory)) for link in links)
-
-
-def test_many_threads_few_files(tmp_path: Path, files: list[str]) -> None:
-    shards, most, wrong = ShardFiles(FewShards(tuple(files))), [0], []
+def test_many_threads_few_files(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, wrong = FewShards(files, monkeypatch), []
+    shards = ShardFiles(source)
     contents = [Path(path).read_bytes() for path in files]
 
     def work(seed: int) -> None:
@@ -79,7 +96,6 @@ def test_many_threads_few_files(tmp_path: Path, files: list[str]) -> None:
             shard, offset = draw.randrange(20), draw.randrange(4000)
             if shards.read(shard, offset, 1000) != contents[shard][offset : offset + 1000]:
                 wrong.append(shard)
-            most[0] = max(most[0], open_descriptors(tmp_path))
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -87,9 +103,9 @@ def test_many_threads_few_files(tmp_path: Path, files: list[str]) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert 1 <= most[0] <= 6
+    assert source.most == 6
     shards.close()
-    assert open_descriptors(tmp_path) == 0
+    assert not source.now
 
 
 def test_a_read_does_not_wait_for_another_shard_to_open(files: list[str]) -> None:
@@ -106,16 +122,15 @@ def test_a_read_does_not_wait_for_another_shard_to_open(files: list[str]) -> Non
     shards.close()
 
 
-def test_whoever_holds_shards_does_not_wait_for_room(tmp_path: Path, files: list[str]) -> None:
+def test_whoever_holds_shards_does_not_wait_for_room(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty shards in one call, six places, four threads: some are left to be read alone, nobody waits for ever."""
-    shards = ShardFiles(FewShards(tuple(files)))
-    most, opened = [0], [0]
+    source, opened = FewShards(files, monkeypatch), [0]
+    shards = ShardFiles(source)
 
     def work(seed: int) -> None:
         for number in range(50):
             chosen = random.Random(100 * seed + number).sample(range(20), 20)
             with shards.held(chosen) as descriptors:
-                most[0] = max(most[0], open_descriptors(tmp_path))
                 for shard, descriptor in zip(chosen, descriptors, strict=True):
                     if descriptor >= 0:
                         opened[0] += 1
@@ -124,10 +139,10 @@ def test_whoever_holds_shards_does_not_wait_for_room(tmp_path: Path, files: list
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
-    assert 1 <= most[0] <= 8  # a listing is not one moment: a closed file and its successor may both be in it
+    assert source.most == 6
     assert opened[0] >= 200
     shards.close()
-    assert open_descriptors(tmp_path) == 0
+    assert not source.now
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.ESTALE, errno.EPERM])
@@ -141,12 +156,12 @@ def test_the_environment_is_not_the_sample(files: list[str], number: int) -> Non
         shards.read(3, 0, 10)
 
 
-def test_files_that_nobody_reads_give_way(tmp_path: Path, files: list[str]) -> None:
+def test_files_that_nobody_reads_give_way(files: list[str], open_files: Callable[[], int]) -> None:
     """Where the table of open files is full of them, the next is opened nevertheless."""
 
     class FullTable(LocalShards):
         def open(self, shard: int) -> int:
-            if open_descriptors(tmp_path) >= 3:
+            if open_files() >= 3:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), self.paths[shard])
             return super().open(shard)
 
@@ -188,18 +203,13 @@ def test_many_threads_and_few_open_files_replace_no_sample(tmp_path: Path, make_
     subprocess.run([sys.executable, "-c", program, pattern], check=True, timeout=200)
 
 
-def num_open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_readers_that_nobody_closes_leave_no_file_open(files: list[str]) -> None:
-    before = num_open_files()
+def test_readers_that_nobody_closes_leave_no_file_open(files: list[str], open_files: Callable[[], int]) -> None:
     for _ in range(3):
         opened = ShardFiles(LocalShards(tuple(files)))
         assert [len(opened.read(shard, 0, 4)) for shard in range(len(files))] == [4] * len(files)
-        assert num_open_files() == before + len(files)
+        assert open_files() == len(files)
         del opened
-        assert num_open_files() == before
+        assert open_files() == 0
 
 
 def test_short_and_missing(tmp_path: Path, files: list[str]) -> None:
