@@ -215,6 +215,10 @@ def _local_rank(environment: Mapping[str, str], gpus: int) -> int:
 
 def _meet(backend: str) -> int:
     """Join the other processes; this one's number. Raises AlexnetError where that cannot be, as for a port in use."""
+    # Its functions have the group as a default where it is there at their import: threads of a group that is kept live
+    # on while the interpreter ends, and one that then lets go of a tensor aborts the process.
+    import torch.distributed.nn.functional  # noqa: F401
+
     where = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
     try:
         store, rank, size = next(rendezvous("env://"))
