@@ -80,7 +80,7 @@ def read_nested_tar(path: Path, container: int, tick: Tick, opener: ArchiveOpene
             ledger.found()
             if not _is_class_tar(inner, path, ledger):
                 continue
-            name = _base_name(inner.name)
+            name = base_name(inner.name)
             group = name.removesuffix(".tar")
             if group in groups:
                 raise SourceError(f"{path}: holds {name} twice; expected one tar a class, fetch the archive again")
@@ -93,17 +93,23 @@ def read_nested_tar(path: Path, container: int, tick: Tick, opener: ArchiveOpene
     return merge_members(parts, tuple(groups), ledger.account())
 
 
+def read_class_tar(path: Path, container: int, group: int, opener: ArchiveOpener | None = None) -> Members:
+    """Members of one class tar that is a file of its own; raises SourceError where it is damaged or truncated."""
+    with (opener or open_tar)(path) as file:
+        return _read_images(_walk(file, 0, file.size, str(path)), (container, group), Ledger(), file.read_at)
+
+
 def _is_class_tar(inner: TarMember, path: Path, ledger: Ledger) -> bool:
     """Whether a member of the training archive is a class tar; what else may stand there is ignored."""
     if not inner.is_file:
         ledger.ignore(TAR_KINDS.get(inner.kind, inner.kind), shown_member(inner, path))
         return False
     if is_dotfile(inner.name):
-        ledger.ignore(entries.DOTFILE, _base_name(inner.name))
+        ledger.ignore(entries.DOTFILE, base_name(inner.name))
         return False
     if not inner.name.endswith(".tar"):
         raise SourceError(
-            f"{path}: holds {_base_name(inner.name)!r}; expected nothing but class tars named as nXXXXXXXX.tar"
+            f"{path}: holds {base_name(inner.name)!r}; expected nothing but class tars named as nXXXXXXXX.tar"
         )
     if inner.extents:
         raise SourceError(f"{path}: holds {inner.name!r} with holes; expected plain class tars: make the archive again")
@@ -176,9 +182,9 @@ def _read_images(
             continue
         kind = _file_kind(member.name, partial(_tar_head, member, read_at))
         if kind != FILE:
-            ledger.ignore(kind, _base_name(member.name))
+            ledger.ignore(kind, base_name(member.name))
             continue
-        names.append(shortened(utf8(_base_name(member.name))))
+        names.append(shortened(utf8(base_name(member.name))))
         rows.append((*place, member.offset, min(member.size, MAX_SIZE)))
         if member.extents:
             sparse[place[0], member.offset] = member.extents
@@ -201,7 +207,8 @@ def _tar_head(member: TarMember, read_at: Callable[[int, int], bytes]) -> bytes:
     return b"" if member.extents else read_at(member.offset, min(member.size, HEAD_BYTES))
 
 
-def _base_name(path: str) -> str:
+def base_name(path: str) -> str:
+    """The last name of a path."""
     return path.rstrip("/").rpartition("/")[2]
 
 
@@ -209,7 +216,7 @@ def shown_member(member: TarMember, path: Path | None) -> str:
     """How a member is called in the account of an archive, with what it links to."""
     if member.kind == TRAILING:
         return f"{path.name}: {member.size:,} bytes" if path is not None else f"{member.size:,} bytes"
-    return f"{_base_name(member.name)} -> {member.link}" if member.link else _base_name(member.name)
+    return f"{base_name(member.name)} -> {member.link}" if member.link else base_name(member.name)
 
 
 def _name_array(names: Sequence[bytes]) -> Names:

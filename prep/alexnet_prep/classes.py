@@ -1,13 +1,14 @@
 """Which classes a folder source has and what their numbers are: by a list where there is one, else by its folders."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from alexnet_prep import entries
-from alexnet_prep.archive import file_head, utf8
+from alexnet_prep.archive import file_head, passed_over, utf8
 from alexnet_prep.devkit import read_devkit
 from alexnet_prep.entries import Ledger, is_dotfile, is_picture, is_rubbish
 from alexnet_prep.errors import SourceError
@@ -98,12 +99,13 @@ def has_image(directory: Path) -> bool:
     )
 
 
-def account_beside(split: Path) -> Ledger:
-    """Count what lies in a split's folder itself: class folders, and what is no part of them with all that is in it."""
+def account_beside(split: Path, taken: Mapping[str, str] = MappingProxyType({})) -> Ledger:
+    """Count what lies in a split's folder itself: class folders, and what is no part of them with all that is in it; names
+    that are `taken` as the kind that they are of there."""
     ledger = Ledger()
     for entry in list_folder(split):
         ledger.found()
-        kind = entries.DOTFILE if is_dotfile(entry.path) else entries.RUBBISH if is_rubbish(entry.path) else entry.kind
+        kind = taken.get(entry.path) or passed_over(entry.path) or entry.kind
         if kind == FILE:
             outside = is_picture(entry.path, partial(file_head, split, entry.path))
             kind = entries.OUTSIDE if outside else entries.SIDECAR

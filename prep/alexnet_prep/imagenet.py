@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet_prep import entries
-from alexnet_prep.archive import Members, Tick, read_flat_tar, read_nested_tar
+from alexnet_prep.archive import Members, Tick, read_flat_tar
 from alexnet_prep.classes import shown_names
 from alexnet_prep.devkit import Devkit, read_devkit, read_ids
 from alexnet_prep.entries import Account, Ledger
 from alexnet_prep.errors import SourceError
 from alexnet_prep.forward import ArchiveOpener
 from alexnet_prep.split import Labels, SplitSource, apply_patches, relabel, sort_members
+from alexnet_prep.unpacked import WNID, find_place, read_place
 from alexnet_shards.editions import Edition, plain_name
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
@@ -33,21 +34,21 @@ def read_official_split(
     `label_order` is "devkit" (label = ID - 1, the original's) or "wnid" (place among the sorted WNIDs). Raises
     SourceError where an archive is missing, damaged, or does not fit the devkit.
     """
-    archive = edition.archive(directory, split)
-    if archive is None:
+    place = find_place(edition, directory, split)
+    if place is None:
         raise SourceError(f"{directory}: no {edition.name_of(split)}; expected the archive of the {split} split there")
     devkit = read_devkit(directory / edition.devkit, edition.year)
     notes: list[str] = []
     truth, prefix = None, f"ILSVRC{edition.year}_{split}_"
+    members = read_place(place, tick, opener)
     if split == "train":
-        members = read_nested_tar(archive, 0, tick, opener)
-        official = _train_labels(archive, members, devkit)
+        official = _train_labels(place.shown, members, devkit)
     else:
         truth = _truth(edition, directory, split, devkit, notes)
-        members = read_flat_tar(archive, 0, tick, opener)
-        official = _numbered_labels(archive, members, truth, prefix)
-    members, official, keys = sort_members(members, official, None, str(archive))
-    members, patched, containers = _patch(edition, (directory, split), members, notes, opener)
+        official = _numbered_labels(place.shown, members, truth, prefix)
+        _refuse_other_folders(place.shown, members, official, devkit)
+    members, official, keys = sort_members(members, official, None, str(place.shown))
+    members, patched, patches = _patch(edition, (directory, len(place.paths)), split, members, notes, opener)
     classes = [ClassFact(wnid=c.wnid, words=c.words, official_id=c.official_id) for c in devkit.classes]
     labels, ordered = relabel(official, classes, label_order)
     promised = {c.wnid: c.num_train_images for c in devkit.classes}
@@ -56,7 +57,7 @@ def read_official_split(
         edition=edition.year,
         label_order=label_order,
         classes=ordered,
-        containers=(archive, *containers),
+        containers=(*place.paths, *patches),
         names=members.names,
         keys=keys,
         locations=members.locations,
@@ -88,7 +89,7 @@ def _missing_classes(found: SplitSource) -> tuple[int, list[str]]:
 
 def _number(name: bytes, prefix: str) -> int:
     """The number of an image of the validation or test set, 0 of what is called otherwise: of another year, say."""
-    match = NUMBERED_NAME.fullmatch(name)
+    match = NUMBERED_NAME.fullmatch(name.rpartition(b"/")[2])
     return int(match[2]) if match is not None and match[1] == prefix.encode() else 0
 
 
@@ -108,14 +109,14 @@ def _train_labels(archive: Path, members: Members, devkit: Devkit) -> Labels:
     strangers = [group for group in members.groups if group not in label_of]
     if strangers:
         raise SourceError(
-            f"{archive}: holds {strangers[0]}.tar, a class the devkit does not know ({len(strangers)} of "
+            f"{archive}: holds {strangers[0]}, a class the devkit does not know ({len(strangers)} of "
             f"{len(members.groups)} are); expected the devkit and the archive of one edition"
         )
     for name, group in zip(members.names, members.locations["group"], strict=True):
-        match = TRAIN_NAME.fullmatch(name)
+        match = TRAIN_NAME.fullmatch(name.rpartition(b"/")[2])
         if match is not None and match[1].decode() != members.groups[group]:
             raise SourceError(
-                f"{archive}: {members.groups[group]}.tar holds {name.decode('utf-8', 'surrogateescape')}, an image of "
+                f"{archive}: {members.groups[group]} holds {name.decode('utf-8', 'surrogateescape')}, an image of "
                 "another class; its label is in doubt: fetch the archive again"
             )
     by_group = np.array([label_of[group] for group in members.groups], np.int32)
@@ -151,17 +152,36 @@ def _numbered_labels(archive: Path, members: Members, truth: Labels | None, pref
     return labels
 
 
+def _refuse_other_folders(place: Path, members: Members, official: Labels, devkit: Devkit) -> None:
+    """Raise SourceError for an image that was sorted into the folder of another class than the ground truth says."""
+    for name, label in zip(members.names, official, strict=True):
+        folder = bytes(name).rpartition(b"/")[0].rpartition(b"/")[2].decode("utf-8", "surrogateescape")
+        if label != NO_LABEL and WNID.fullmatch(folder) and folder != (wnid := devkit.classes[label].wnid):
+            raise SourceError(
+                f"{place}: {name.decode('utf-8', 'surrogateescape')} is of {wnid} by the devkit; its label is in doubt: "
+                "unpack the archive again"
+            )
+
+
 def _patch(
-    edition: Edition, place: tuple[Path, str], members: Members, notes: list[str], opener: ArchiveOpener | None
+    edition: Edition,
+    place: tuple[Path, int],
+    split: str,
+    members: Members,
+    notes: list[str],
+    opener: ArchiveOpener | None,
 ) -> tuple[Members, npt.NDArray[np.bool_], tuple[Path, ...]]:
-    """Members with the split's patches in place of what they replace, which were patched, and the patch archive."""
-    directory, split = place
+    """Members with the split's patches in place of what they replace, which were patched, and the patch archive.
+
+    `place` is where that archive is looked for, and the number that it has among the containers.
+    """
+    directory, container = place
     archive = edition.patch_archive(directory)
     if archive is None:
         if edition.patch:
             notes.append(f"{edition.patch}: not there; images that the organisers replaced keep their first form")
         return members, np.zeros(len(members.names), np.bool_), ()
-    patches = read_flat_tar(archive, 1, lambda _: None, opener)
+    patches = read_flat_tar(archive, container, lambda _: None, opener)
     replaced, patched, unused = apply_patches(members, patches)
     here = [name for name in unused if _split_of(name) == split]
     notes += [f"{plain_name(archive.name)}: {name} patches no image of {split}" for name in here]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alexnet_prep.classes import shown_names
 from alexnet_prep.errors import SourceError
 
 # Published by the organisers; for the 2010 archives none is.
@@ -60,16 +61,16 @@ def known_differences(edition: str, split: str, members: int, converted: Mapping
 
 
 def check_md5(paths: Mapping[str, Path], progress: Callable[[int, int], None]) -> list[str]:
-    """Compare files with the published MD5 sums; a line a file: equal, or none published.
+    """Compare files with the published MD5 sums; a line a file that is equal, one for those without.
 
     `progress(done, total)` counts bytes. Raises SourceError for a file that differs.
     """
-    lines = []
+    lines, unknown = [], []
     total, done = sum(path.stat().st_size for path in paths.values() if path.name in MD5), 0
     for name, path in paths.items():
         expected = MD5.get(path.name)
         if expected is None:
-            lines.append(f"{name}: no MD5 sum was published")
+            unknown.append(name)
             continue
         digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
@@ -80,4 +81,4 @@ def check_md5(paths: Mapping[str, Path], progress: Callable[[int, int], None]) -
         if digest.hexdigest() != expected:
             raise SourceError(f"{path}: MD5 {digest.hexdigest()}, expected the published {expected}; fetch it again")
         lines.append(f"{name}: MD5 as published")
-    return lines
+    return [*lines, f"{shown_names(unknown)}: no MD5 sum was published"] if unknown else lines

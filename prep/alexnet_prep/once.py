@@ -287,9 +287,8 @@ def _archives(request: ShardsRequest, source: Source, split: str) -> tuple[tuple
     A part reads all splits once where it has to read one so: what is in that is known at the end, and with it the others'
     classes.
     """
-    if not isinstance(source, ArchivedSource):
+    if not isinstance(source, ArchivedSource) or not (archives := source.archives(split)):
         return (), (source.directory,)
-    archives = source.archives(split)
     others = (path for other in source.splits for path in source.archives(other)) if request.share is not None else ()
     return archives, (*archives, *others)
 

@@ -12,10 +12,11 @@ from PIL import Image
 from alexnet_pages import Gallery, Picture, Text
 from alexnet_pages.pictures import array_picture
 from alexnet_pixels import BadImage, PixelRecipe, shard_pixels
-from alexnet_prep.archive import LOCATION_DTYPE, read_flat_tar, read_nested_tar
+from alexnet_prep.archive import LOCATION_DTYPE
 from alexnet_prep.errors import SourceError
 from alexnet_prep.reader import SourceReader
 from alexnet_prep.split import SplitSource
+from alexnet_prep.unpacked import find_place, read_place
 from alexnet_shards import AlexnetError
 from alexnet_shards.editions import EDITIONS
 from alexnet_shards.manifest import Manifest
@@ -98,13 +99,16 @@ class OddSources:
             return b""
 
     def _unpatched(self) -> dict[bytes, np.void]:
-        """Where images lie in the split's own archive, by name, whatever a patch replaced."""
+        """Where images lie in the split itself, by name, whatever a patch replaced."""
         edition = next((e for e in EDITIONS.values() if e.year == self.source.edition), None)
         if edition is None:
             return {}
-        archive = self.source.containers[0]
-        read = read_nested_tar if self.source.split == "train" else read_flat_tar
-        members = read(archive, 0, lambda count: None)
+        first = self.source.containers[0]
+        places = (find_place(edition, folder, self.source.split) for folder in (first.parent, first.parent.parent))
+        place = next(filter(None, places), None)
+        if place is None:
+            return {}
+        members = read_place(place, lambda count: None)
         return {
             bytes(name): place
             for name, place in zip(members.names, members.locations.astype(LOCATION_DTYPE), strict=True)

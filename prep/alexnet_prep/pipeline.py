@@ -26,8 +26,7 @@ from alexnet_prep.rundir import check_space, expected_bytes, locked_directory, r
 from alexnet_prep.shardsums import has_stats, remove_sums, split_stats
 from alexnet_prep.share import collect_shards, share_facts, stretches_facts
 from alexnet_prep.sidecar import Sidecar
-from alexnet_prep.source import OTHERS, ArchivedSource, Source, find_source
-from alexnet_prep.splitfiles import missing_splits
+from alexnet_prep.source import ArchivedSource, Source, find_source, missing_lines
 from alexnet_prep.stagetimes import TIMES_NAME
 from alexnet_shards.editions import plain_name
 from alexnet_shards.index import INDEX_DTYPE, save_index
@@ -57,7 +56,7 @@ def _make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str
     if request.split not in ("all", *source.splits):
         raise SourceError(f"{shown}: has no {request.split} split; found {', '.join(source.splits)}")
     progress.say(f"{shown}: edition {source.edition}, with {', '.join(source.splits)}")
-    if request.split == "all" and source.edition in OTHERS and (line := missing_splits(directory, source.splits)):
+    for line in missing_lines(source, directory) if request.split == "all" else ():
         progress.say(line)
     if request.checksum:
         files = {path.name: path for path in source.files() if path.is_file()}
@@ -87,7 +86,7 @@ def _share_of_archives(
     found = []
     for split in splits if isinstance(source, ArchivedSource) else ():
         started, once = time.monotonic(), once_pass(request, source, split, known_facts(request), progress)
-        if once is not None:
+        if once is not None and once.archives:
             stretches = once.convert_share()
             found.append(stretches_facts(str(request.share), split, stretches, time.monotonic() - started))
     return found

@@ -84,7 +84,7 @@ def _prepare(request: ShardsRequest, source: Source, wanted: tuple[str, str], pr
     images = load_split(_cache(request, split), key) if key else None
     known = known_facts(request)
     once = once_pass(request, source, split, known, progress)
-    if images is None and once is not None and isinstance(source, ArchivedSource):
+    if images is None and once is not None and once.archives and isinstance(source, ArchivedSource):
         images = once.index(source, request.label_order, partial(progress.indexing, split))
     with progress.patience(f"{split}: reading the source", request.hang_seconds):
         if images is None:

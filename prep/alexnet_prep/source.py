@@ -13,7 +13,8 @@ from alexnet_prep.folders import find_folder_source
 from alexnet_prep.forward import ArchiveOpener, facts_of, is_address
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
-from alexnet_prep.splitfiles import split_files
+from alexnet_prep.splitfiles import missing_splits, split_files
+from alexnet_prep.unpacked import find_place, left_out, refuse_class_tars
 from alexnet_prep.webdataset import find_webdataset_source
 from alexnet_shards.editions import EDITIONS, in_any_form
 from alexnet_shards.splits import SPLITS
@@ -89,9 +90,14 @@ class OfficialSource:
     directory: Path
     edition: str
     splits: tuple[str, ...]
-    is_cached: bool = True
+    has_folders: bool = False  # of images, unpacked from an archive
     why_once: str = ""
     opener: ArchiveOpener | None = None
+
+    @property
+    def is_cached(self) -> bool:
+        """Unless there are folders, which are read as fast as they are compared."""
+        return not self.has_folders
 
     def read(self, split: str, label_order: str | None, tick: Tick) -> SplitSource:
         """Index one split; `label_order` None takes the devkit's, the original's."""
@@ -103,10 +109,10 @@ class OfficialSource:
         return self
 
     def archives(self, split: str) -> tuple[Path, ...]:
-        """The split's archive, and the patches."""
+        """The split's tars, and the patches; none where there are folders of images, which have to be listed."""
         edition = EDITIONS[self.edition]
-        archive, patch = edition.archive(self.directory, split), edition.patch_archive(self.directory)
-        return (archive, *filter(None, [patch])) if archive is not None else ()
+        place, patch = find_place(edition, self.directory, split), edition.patch_archive(self.directory)
+        return (*place.paths, *filter(None, [patch])) if place is not None and not self.has_folders else ()
 
     def check(self, split: str) -> None:
         """Read the devkit and the ground truth."""
@@ -122,9 +128,13 @@ class OfficialSource:
     def files(self) -> tuple[Path, ...]:
         """Every file the source is made of."""
         edition = EDITIONS[self.edition]
-        names = (edition.train, edition.val, *edition.tests, edition.devkit, edition.patch, edition.test_truth)
+        places = (find_place(edition, self.directory, split) for split in SPLITS)
+        names = (edition.devkit, edition.patch, edition.test_truth)
         found = (in_any_form(self.directory / name) for name in names if name)
-        return tuple(path for path in found if path is not None)
+        return (
+            *(path for place in places if place is not None for path in place.paths),
+            *(path for path in found if path is not None),
+        )
 
     def choices(self) -> dict[str, Any]:
         """Nothing: the devkit says it all."""
@@ -140,27 +150,38 @@ def find_source(directory: Path, edition: str, rules: ClassRules | None = None, 
     if not directory.is_dir():
         raise SourceError(f"{directory}: no such directory; expected the folder with the official archives")
     _check_readable(directory)
-    found: list[Source] = [
-        OfficialSource(directory=directory, edition=name, splits=splits)
-        for name, official in EDITIONS.items()
-        if edition in ("auto", name)
-        and (splits := tuple(split for split in SPLITS if official.archive(directory, split) is not None))
-    ]
+    names = [name for name in EDITIONS if edition in ("auto", name)]
+    found: list[Source] = [source for name in names if (source := _find_official(directory, name)) is not None]
     if len(found) > 1:
         raise SourceError(f"{directory}: holds archives of 2010 and of 2012; choose one with --edition")
     if not found:
+        if edition in ("auto", *EDITIONS):
+            refuse_class_tars(directory)
         other = _find_other(directory, edition, rules, fields or Fields())
         found = [other] if other is not None else []
     if not found:
-        names = [official.train for name, official in EDITIONS.items() if edition in ("auto", name)]
-        names += [files for name, files in OTHERS.items() if edition in ("auto", name)]
-        expected = " or ".join(names)
+        looked_for = [EDITIONS[name].train for name in names]
+        looked_for += [files for name, files in OTHERS.items() if edition in ("auto", name)]
+        expected = " or ".join(looked_for)
         raise SourceError(
             f"{directory}: no ImageNet source found; expected {expected} there (or the same of val or test)"
         )
     if rules is not None and rules.listed and rules.list_name == "--classes" and isinstance(found[0], OfficialSource):
         raise SourceError(f"{directory}: the devkit says what the classes of the archives are; leave --classes out")
     return found[0]
+
+
+def _find_official(directory: Path, edition: str) -> OfficialSource | None:
+    """The official splits of an edition, as archives or unpacked; None where class folders are all there is."""
+    places = [place for split in SPLITS if (place := find_place(EDITIONS[edition], directory, split)) is not None]
+    if not any(place.names_the_source for place in places):
+        return None
+    return OfficialSource(
+        directory=directory,
+        edition=edition,
+        splits=tuple(place.split for place in places),
+        has_folders=not all(place.is_of_tars for place in places),
+    )
 
 
 def _find_other(directory: Path, edition: str, rules: ClassRules | None, fields: Fields) -> Source | None:
@@ -174,6 +195,14 @@ def _find_other(directory: Path, edition: str, rules: ClassRules | None, fields:
 
         return find_parquet_source(directory, rules, fields)
     return find_webdataset_source(directory, rules, fields) if edition in ("auto", "webdataset") else None
+
+
+def missing_lines(source: Source, directory: Path) -> list[str]:
+    """What to say of splits that were not found in `directory`."""
+    if source.edition not in OTHERS:
+        return left_out(directory, source.splits)
+    line = missing_splits(directory, source.splits)
+    return [line] if line else []
 
 
 def _check_readable(directory: Path) -> None:

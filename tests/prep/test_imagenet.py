@@ -60,7 +60,7 @@ def test_small_source_labels(small_source: Any) -> None:
 
 def test_a_class_the_devkit_does_not_know_is_refused(small_source: Any, write_devkit: Any) -> None:
     write_devkit(small_source.directory / OFFICIAL.devkit, [(1, "n00000007", 0, 8)], [1] * 6)
-    with pytest.raises(SourceError, match=r"n00000003\.tar, a class the devkit does not know \(3 of 3"):
+    with pytest.raises(SourceError, match=r"n00000003, a class the devkit does not know \(3 of 3"):
         read(small_source.directory, "train")
 
 
