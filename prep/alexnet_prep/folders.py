@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_prep.archive import Members, Names, Tick, merge_members, read_directory
+from alexnet_prep.archive import Members, Names, Tick, base_name, merge_members, read_directory
 from alexnet_prep.classes import (
     ClassList,
     ClassRules,
@@ -29,6 +29,8 @@ from alexnet_shards.manifest import ClassFact
 
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_VAL_LABELS = "LOC_val_solution.csv"
+KAGGLE_HEADER = "ImageId"
+FLAT_FOLDER = "images"  # of Tiny ImageNet's validation and test sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,18 @@ class FolderSource:
             )
         classes = self._classes()
         directories = class_directories(self._folder(split))
-        if directories:
-            return self._read_classes(split, classes, directories, tick)
-        return self._read_flat(split, classes, tick)
+        if not directories or self._is_flat(split, classes):
+            return self._read_flat(split, classes, tick)
+        return self._read_classes(split, classes, directories, tick)
+
+    def _is_flat(self, split: str, classes: ClassList) -> bool:
+        """Whether a split's only folder holds the images of all classes, as in Tiny ImageNet: with labels in a table, or, to
+        test, without."""
+        folder = self._folder(split)
+        alone = list(class_directories(folder)) == [FLAT_FOLDER] and FLAT_FOLDER not in {
+            c.wnid for c in classes.classes
+        }
+        return alone and (split == "test" or annotations_path(folder, split).is_file())
 
     def _folder(self, split: str) -> Path:
         return split_folder(self.images, split)
@@ -69,7 +80,8 @@ class FolderSource:
 
     def files(self) -> tuple[Path, ...]:
         """The files and folders that say what the source is; its images are looked up at every start."""
-        return tuple(path for path in (self.directory / KAGGLE_VAL_LABELS,) if path.is_file())
+        tables = (self.directory / KAGGLE_VAL_LABELS, annotations_path(self._folder("val"), "val"))
+        return tuple(path for path in tables if path.is_file())
 
     def choices(self) -> dict[str, Any]:
         """Nothing: a repair has the classes from the manifest."""
@@ -134,19 +146,34 @@ class FolderSource:
         tick(len(members.names))
         ordered = sort_members(members, np.full(len(members.names), NO_LABEL, np.int32), None, str(self.images))
         members, labels, keys = ordered
-        table = self.directory / KAGGLE_VAL_LABELS
-        if split == "val":
+        absent = self._label_by_table(directory, classes, members, labels) if split == "val" else []
+        notes = []
+        if (labels == NO_LABEL).all():
+            notes = [f"{split}: written without labels: the images are in no class directory"]
+        elif absent:
+            verb = (
+                "images that have a label are not there" if len(absent) > 1 else "image that has a label is not there"
+            )
+            notes = [f"{split}: {len(absent):,} {verb}: {shown_names(absent)}"]
+        found = self._split(split, classes, [directory], (members, labels, keys), notes)
+        return replace(found, missing=found.missing + len(absent))
+
+    def _label_by_table(self, directory: Path, classes: ClassList, members: Members, labels: Labels) -> list[str]:
+        """Write the labels of validation images to `labels`, by Tiny ImageNet's or Kaggle's table; which images it has that
+        are not there."""
+        table = annotations_path(directory, "val")
+        if table.is_file():
+            wnid_of = _read_annotations(table)
+        else:
+            table = self.directory / KAGGLE_VAL_LABELS
             wnid_of = _read_val_labels(table)
-            label_of = {fact.wnid: number for number, fact in enumerate(classes.classes)}
-            for row, key in enumerate(keys):
-                wnid = wnid_of.get(bytes(key).decode("utf-8", "surrogateescape"), "")
-                if wnid not in label_of:
-                    name = members.names[row].decode("utf-8", "surrogateescape")
-                    raise SourceError(f"{directory / name}: no class in {table}; expected every image of val there")
-                labels[row] = label_of[wnid]
-        notes = [f"{split}: written without labels: the images are in no class directory"]
-        is_without = bool((labels == NO_LABEL).all())
-        return self._split(split, classes, [directory], (members, labels, keys), notes if is_without else [])
+        label_of = {fact.wnid: number for number, fact in enumerate(classes.classes)}
+        for row, name in enumerate(name.decode("utf-8", "surrogateescape") for name in members.names):
+            wnid = wnid_of.pop(base_name(name).rpartition(".")[0], "")
+            if wnid not in label_of:
+                raise SourceError(f"{directory / name}: no class in {table}; expected every image of val there")
+            labels[row] = label_of[wnid]
+        return sorted(wnid_of)
 
     def _split(
         self,
@@ -214,6 +241,23 @@ def find_folder_source(directory: Path, splits: Sequence[str], rules: ClassRules
     return None
 
 
+def annotations_path(folder: Path, split: str) -> Path:
+    """Tiny ImageNet's table of labels in the folder of a split."""
+    return folder / f"{split}_annotations.txt"
+
+
+def _read_annotations(path: Path) -> dict[str, str]:
+    """WNID by image, from Tiny ImageNet's table: `val_0.JPEG\tn03444034\t0\t32\t44\t62`."""
+    try:
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read ({error}); expected the labels of the validation images") from error
+    labels = {row[0].rpartition(".")[0]: row[1].strip() for row in rows if len(row) > 1}
+    if not labels:
+        raise SourceError(f"{path}: holds no label; expected lines of `image.JPEG<tab>wnid<tab>…`")
+    return labels
+
+
 def _read_val_labels(path: Path) -> dict[str, str]:
     """WNID by image, from Kaggle's table: `ILSVRC2012_val_00000001,n01751748 111 108 ...`."""
     try:
@@ -222,6 +266,7 @@ def _read_val_labels(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: cannot be read ({error}); expected the labels of the validation images") from error
     labels = {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].strip()}
+    labels.pop(KAGGLE_HEADER, None)
     if not labels:
         raise SourceError(f"{path}: holds no label; expected lines of `image,wnid …`")
     return labels

@@ -1,6 +1,9 @@
 """Folder sources: a directory a class, and Kaggle's layout with its tables."""
 
+import io
+import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,58 @@ def test_kaggle_validation_without_its_table(kaggle: Path) -> None:
     (kaggle / "LOC_val_solution.csv").unlink()
     with pytest.raises(SourceError, match="cannot be read"):
         find_source(kaggle, "auto").read("val", None, lambda _: None)
+
+
+def test_an_image_of_the_table_that_is_not_there_is_missing(kaggle: Path) -> None:
+    table = kaggle / "LOC_val_solution.csv"
+    table.write_text(table.read_text() + "ILSVRC2012_val_00000007,n01 1 2 3 4\n")
+    found = find_source(kaggle, "auto").read("val", None, lambda _: None)
+    assert (len(found), found.missing) == (1, 1)
+    assert "val: 1 image that has a label is not there: ILSVRC2012_val_00000007" in found.notes
+
+
+@pytest.fixture
+def tiny_imagenet(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> Path:
+    """Tiny ImageNet's layout in small; wnids.txt is in no order."""
+    training = ("train/n02/images/n02_0.JPEG", "train/n01/images/n01_0.JPEG", "train/n01/images/n01_1.JPEG")
+    others = ("val/images/val_0.JPEG", "val/images/val_1.JPEG", "val/images/val_10.JPEG", "test/images/test_0.JPEG")
+    for number, name in enumerate((*training, *others)):
+        touch(tmp_path / name, photo_bytes(number))
+    for wnid in ("n01", "n02"):
+        (tmp_path / "train" / wnid / f"{wnid}_boxes.txt").write_text(f"{wnid}_0.JPEG\t0\t10\t63\t58\n")
+    rows = ("val_10.JPEG\tn01", "val_0.JPEG\tn02", "val_1.JPEG\tn01")
+    (tmp_path / "val/val_annotations.txt").write_text("".join(f"{row}\t0\t32\t44\t62\n" for row in rows))
+    (tmp_path / "wnids.txt").write_text("n02\nn01\n")
+    return tmp_path
+
+
+def test_tiny_imagenets_layout(tiny_imagenet: Path) -> None:
+    source = find_source(tiny_imagenet, "auto")
+    assert (source.edition, source.splits) == ("folder", ("train", "val", "test"))
+    assert labels_of(source, "train") == {"n01_0": "n01", "n01_1": "n01", "n02_0": "n02"}
+    assert labels_of(source, "val") == {"val_0": "n02", "val_1": "n01", "val_10": "n01"}
+    assert source.read("test", None, lambda _: None).labels.tolist() == [-1]
+    for line, words in (
+        ("", r"val_1\.JPEG: no class in .*val_annotations"),
+        ("val_1.JPEG\tn03\t1\n", "val_1.JPEG: no"),
+    ):
+        table = "val_0.JPEG\tn02\t0\nval_10.JPEG\tn01\t0\n" + line
+        (tiny_imagenet / "val/val_annotations.txt").write_text(table)
+        with pytest.raises(SourceError, match=words):
+            source.read("val", None, lambda _: None)
+    (tiny_imagenet / "val/val_annotations.txt").unlink()
+    with pytest.raises(SourceError, match="val/images: no class of the training split"):
+        source.read("val", None, lambda _: None)
+
+
+def test_tiny_imagenet_becomes_shards(tiny_imagenet: Path, tmp_path: Path, prep: Any) -> None:
+    reports = json.loads(prep("shards", "--source", tiny_imagenet, "--out", tmp_path / "out", "--json").stdout)
+    assert {report["split"]: report["written"] for report in reports} == {"train": 3, "val": 3, "test": 1}
+    with tarfile.open(tmp_path / "out/val-000.tar") as shard:
+        labels = {
+            name: (shard.extractfile(name) or io.BytesIO()).read() for name in shard.getnames() if name.endswith(".cls")
+        }
+    assert labels == {"val_0.cls": b"1", "val_1.cls": b"0", "val_10.cls": b"0"}
 
 
 def test_refusals(tmp_path: Path) -> None:
