@@ -279,6 +279,22 @@ def test_a_port_in_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_who_waits_for_others_says_so(rank: str, tmp_path: Path) -> None:
+    """A mistyped address was half an hour without a word."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    where = {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    program = "from alexnet_train.distributed import join_world\nwith join_world('cpu'): pass"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, env=os.environ | where, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        line = next(line for line in waiting.stderr if "waits" in line)
+        waiting.kill()
+    assert line.startswith(f"process {rank} of 2: waits for the others at 127.0.0.1:{port}, up to 30 minutes; ")
+
+
 def test_more_processes_than_gpus_are_one_line() -> None:
     assert distributed._local_rank({"LOCAL_RANK": "1"}, 2) == 1
     for environment in ({"LOCAL_RANK": "2"}, {}):
@@ -340,6 +356,45 @@ def test_flags_reach_all_processes_at_the_same_step(tmp_path: Path) -> None:
     none = [False, False]
     expected = [[], none, none, [True, False], True, none, [False, True]]
     assert [(tmp_path / f"seen{rank}").read_text() for rank in range(2)] == [repr(expected)] * 2
+
+
+REPLACED = """
+import sys
+from pathlib import Path
+from alexnet_shards.errors import AlexnetError
+from alexnet_stream import open_shards
+from alexnet_train.distributed import join_world
+from alexnet_train.evaluate import check_processes_agree, load_classifier
+out, pattern, *paths = sys.argv[1:]
+with join_world("cpu") as world:
+    shards = open_shards([pattern], split="val")
+    for number, names in enumerate((paths[:1] * 2, paths)):
+        classifier = load_classifier(Path(names[world.rank]), world.device)
+        try:
+            check_processes_agree([classifier], shards, world, "best.pt")
+            found = "alike"
+        except AlexnetError as error:
+            found = str(error)
+        except SystemExit as error:
+            found = f"silent, {error.code}"
+        (Path(out) / f"{number}-{world.rank}").write_text(found)
+"""
+
+
+def test_a_best_checkpoint_that_is_replaced_between_two_readings_is_one_line(
+    run: Run, make_run: Callable[..., str], tmp_path: Path
+) -> None:
+    pattern = make_run(tmp_path / "shards")
+    alone(run, *words(pattern, tmp_path / "run"))
+    first, second = list_checkpoints(tmp_path / "run/checkpoints")[-2:]
+    (tmp_path / "script.py").write_text(REPLACED)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    program = [*launcher, *map(str, (tmp_path / "script.py", tmp_path, tmp_path / "shards/val-*.tar", first, second))]
+    subprocess.run(program, check=True, timeout=200)
+    found = {path.name: path.read_text() for path in tmp_path.glob("?-?")}
+    assert [found["0-0"], found["0-1"]] == ["alike", "alike"]
+    assert found["1-0"].startswith("best.pt: was replaced while the processes read it")
+    assert found["1-1"] == "silent, 1"
 
 
 LEFT = """

@@ -1,19 +1,25 @@
 """A checkpoint of another run is refused."""
 
+import copy
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from alexnet_shards.adopt import LabelRules, index_shards
-from alexnet_shards.errors import AlexnetError
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.labels import LabelPlace
 from alexnet_shards.shardset import open_shards
+from alexnet_train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_train.recipe import load_recipe
-from alexnet_train.resume import check_same_run
+from alexnet_train.resume import check_same_run, check_state
 from alexnet_train.rundata import RunData, open_run_data
 
 
@@ -69,3 +75,79 @@ def test_the_same_shards_in_another_order_are_refused(make_run: Callable[..., st
     check_same_run(tmp_path / "step-00000001.pt", content, recipe, there)
     with pytest.raises(AlexnetError, match="with other labels or in another order"):
         check_same_run(tmp_path / "step-00000001.pt", content, recipe, back)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., str], run: Any) -> tuple[str, Path]:
+    """The shards and the folder of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    pattern = make_run(folder / "shards")
+    words = ("train", "--shards", pattern, "--recipe", "demo", "--set", "width=0.0625", "--set", "batch_size=5")
+    done = run(*words, "--set", "epochs=1", "--out", str(folder / "run"), "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    return pattern, folder / "run"
+
+
+def changed(content: dict[str, Any], *place: Any, value: Any) -> dict[str, Any]:
+    """A copy with another value in one place; None takes it out."""
+    content = copy.deepcopy(content)
+    part = content
+    for key in place[:-1]:
+        part = part[key]
+    if value is None:
+        del part[place[-1]]
+    else:
+        part[place[-1]] = value
+    return content
+
+
+CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
+    (("step",), -1, "step"),
+    (("step",), "4", "step"),
+    (("epoch",), 1.5, "epoch"),
+    (("stream",), [1, 0], "stream"),
+    (("stream", "position"), None, "stream"),
+    (("epoch_tally",), [0.0, 0.0], "epoch_tally"),
+    (("log_tally",), {"loss": 1.0}, "log_tally"),
+    (("scaler",), 2.0, "scaler"),
+    (("records",), {"1": 2}, "records"),
+    (("records", 0, "step"), None, "records"),
+    (("optimizer",), 7, "optimizer"),
+    (("optimizer", "state"), None, "optimizer"),
+    (("optimizer", "param_groups"), [], "optimizer: its list of weights"),
+    (("optimizer", "param_groups", 0, "name"), "conv9.weight", "optimizer: its list of weights"),
+    (("optimizer", "state", 99), {}, "optimizer: its list of weights"),
+    (("optimizer", "param_groups", 0, "rate"), None, "optimizer: conv1.weight"),
+    (("optimizer", "param_groups", 1, "momentum"), float("nan"), "optimizer: conv1.bias"),
+    (("optimizer", "param_groups", 1, "params"), [0], "optimizer: conv1.bias"),
+    (("optimizer", "state", 0, "velocity"), torch.zeros(3), "optimizer: the velocity of conv1.weight"),
+    (("optimizer", "state", 3), {"momentum_buffer": torch.zeros(16)}, "optimizer: the velocity of conv2.bias"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "words"), CHANGES)
+def test_a_state_that_somebody_changed_is_one_line(
+    trained: tuple[str, Path], place: tuple[Any, ...], value: Any, words: str
+) -> None:
+    """Each was a traceback, or a run that went on with it."""
+    path = list_checkpoints(trained[1] / "checkpoints")[-1]
+    content = load_checkpoint(path)
+    check_state(path, content)
+    with pytest.raises(FormatError, match=re.escape(f"{path}: {words} is not as alexnet-train writes it")) as caught:
+        check_state(path, changed(content, *place, value=value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_does_not_touch_what_it_cannot_go_on_from(trained: tuple[str, Path], run: Any, tmp_path: Path) -> None:
+    pattern, folder = trained
+    shutil.copytree(folder, tmp_path / "run")
+    path = list_checkpoints(tmp_path / "run/checkpoints")[-1]
+    content = changed(load_checkpoint(path), "optimizer", "state", 0, "velocity", value=torch.zeros(3))
+    save_checkpoint(path, content)
+    before = {each: each.read_bytes() for each in (tmp_path / "run").rglob("*") if each.is_file()}
+    words = ("train", "--shards", pattern, "--recipe", "demo", "--set", "width=0.0625", "--set", "batch_size=5")
+    done = run(*words, "--set", "epochs=2", "--out", str(tmp_path / "run"), "--device", "cpu")
+    assert done.exit_code == 1
+    assert "the velocity of conv1.weight is not as alexnet-train writes it" in done.output
+    after = {each: each.read_bytes() for each in (tmp_path / "run").rglob("*") if each.is_file()}
+    assert {each: after.get(each) for each in before} == before

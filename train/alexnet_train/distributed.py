@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -17,11 +18,14 @@ from torch.distributed import HashStore, PrefixStore, Store  # type: ignore[attr
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from alexnet_command.printing import say
 from alexnet_shards.errors import AlexnetError
 
 DEVICES = ("auto", "cpu", "cuda")
 STORE_POLL_SECONDS = 0.02
 PARENT_POLL_SECONDS = 0.5
+SILENT_SECONDS = 10.0
+MEETING_TIME = timedelta(minutes=30)  # a cluster may start its machines far apart
 # What a step and a checkpoint may take, so that who leaves has saved.
 LEAVE_SECONDS = 120.0
 
@@ -221,8 +225,9 @@ def _meet(backend: str) -> int:
 
     where = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
     try:
-        store, rank, size = next(rendezvous("env://"))
-        dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
+        with _said_after(SILENT_SECONDS, where):
+            store, rank, size = next(rendezvous("env://", timeout=MEETING_TIME))
+            dist.init_process_group(backend, store=fresh_store(store, rank, size), rank=rank, world_size=size)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise AlexnetError(
@@ -230,6 +235,22 @@ def _meet(backend: str) -> int:
             "see that the address is the first machine's and the port is free there"
         ) from error
     return int(rank)
+
+
+@contextmanager
+def _said_after(seconds: float, where: str) -> Iterator[None]:
+    """Say whom this process waits for, if it still does after so long."""
+    line = (
+        f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: waits for the others at {where}, up to "
+        f"{MEETING_TIME.seconds // 60} minutes; if none comes, see that the address is the first machine's"
+    )
+    timer = threading.Timer(seconds, say, (line,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def leave_with_parent(parent_pid: int, seconds: float = LEAVE_SECONDS) -> None:

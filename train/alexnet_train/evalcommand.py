@@ -105,9 +105,10 @@ def _classifiers(
     checkpoints: Sequence[Path], shards: "ShardSet", world: "World", say: Callable[[str], None]
 ) -> "list[Classifier]":
     """The networks of the checkpoints; `say` hears of each whose outputs are put into another order."""
-    from alexnet_train.evaluate import load_classifier, output_orders
+    from alexnet_train.evaluate import check_processes_agree, load_classifier, output_orders
 
     classifiers = [load_classifier(path, world.device) for path in checkpoints]
+    check_processes_agree(classifiers, shards, world, ", ".join(map(str, checkpoints)))
     for path, order in zip(checkpoints, output_orders(classifiers, shards), strict=True):
         if order is not None:
             say(f"{path}: the shards list the same classes in another order, so its outputs are put in theirs")

@@ -1,5 +1,7 @@
 """Top-1 and top-5 errors: every image once, softmax probabilities averaged over views and networks (paper section 6)."""
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +62,29 @@ def classifier_of(content: dict[str, Any], where: str, device: torch.device) -> 
         ClassFact(wnid=wnid, words=words) for wnid, words in zip(content["classes"], content["words"], strict=True)
     )
     return Classifier(model=model, stats=stats, input=recipe.input, classes=classes)
+
+
+def check_processes_agree(classifiers: Sequence[Classifier], shards: ShardSet, world: World, where: str) -> None:
+    """Raise AlexnetError, in the first process alone, where one has read other weights of `where`, or opened other shards.
+
+    A run that goes on replaces its best.pt, between the readings of two processes too.
+    """
+    if world.size == 1:
+        return
+    digest = hashlib.sha256(f"{shards.fingerprint} {shards.rows_sha256}".encode())
+    for classifier in classifiers:
+        for tensor in classifier.model.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    mine = digest.hexdigest()
+    if world.any([world.told(mine) != mine])[0]:
+        world.on_main(functools.partial(_refuse_processes, where, str(shards.paths[0])))
+
+
+def _refuse_processes(where: str, first: str) -> None:
+    raise AlexnetError(
+        f"{where}: was replaced while the processes read it, or they have opened different shards than {first} …; evaluate "
+        "again, or name a file of RUN/checkpoints that stays, and let all see the same shards"
+    )
 
 
 def evaluate(

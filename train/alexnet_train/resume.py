@@ -1,10 +1,14 @@
-"""Whether a checkpoint belongs to the run that finds it."""
+"""Whether a checkpoint belongs to the run that finds it, and is one to go on from."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from alexnet_shards.errors import AlexnetError
+from torch import Tensor
+
+from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import file_sha256
 from alexnet_train.recipe import Recipe, recipe_from_dict
 from alexnet_train.rundata import RunData
@@ -19,6 +23,8 @@ FREE_KEYS = (
     "validation_batch_size",
     "micro_batch_size",
 )
+TALLIED = 3  # sums of a tally: of losses, of errors, of images
+GROUPS_AND_STATE = ("param_groups", "state")
 
 
 def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: RunData) -> None:
@@ -41,6 +47,68 @@ def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: Ru
             f"{path}: of the same training shards as {data.train.paths[0]} … with other labels or in another order; "
             "index and name them as before, or choose another --out"
         )
+
+
+def check_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise FormatError where what a run goes on with is not what alexnet-train writes: somebody may have changed it."""
+    strange = next(_strange_parts(content), None)
+    if strange is not None:
+        raise FormatError(
+            f"{path}: {strange} is not as alexnet-train writes it: changed by somebody; use an older checkpoint (move this "
+            "one away), or begin anew with its weights alone: --init FILE and another --out"
+        )
+
+
+def _strange_parts(content: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the parts that are not of the kinds that a run can go on with."""
+    for key in ("step", "epoch"):
+        if not _is_count(content[key]):
+            yield key
+    stream = content["stream"]
+    if not isinstance(stream, Mapping) or not all(_is_count(stream.get(key)) for key in ("epoch", "position")):
+        yield "stream"
+    for key in ("epoch_tally", "log_tally"):
+        sums = content[key]
+        if not isinstance(sums, list) or len(sums) != TALLIED or not all(isinstance(each, float) for each in sums):
+            yield key
+    if not isinstance(content["scaler"], Mapping):
+        yield "scaler"
+    records = content.get("records", [])
+    if not isinstance(records, list) or not all(map(_is_record, records)):
+        yield "records"
+    yield from _strange_optimizer(content["optimizer"], content["model"])
+
+
+def _strange_optimizer(optimizer: Any, weights: Mapping[str, Tensor]) -> Iterator[str]:
+    """Names of what is not a group of numbers and a velocity for each of the weights."""
+    groups, state = (optimizer.get(key) for key in GROUPS_AND_STATE) if isinstance(optimizer, Mapping) else (None, None)
+    if (
+        not isinstance(groups, list)
+        or not isinstance(state, Mapping)
+        or not all(isinstance(g, Mapping) for g in groups)
+    ):
+        yield "optimizer"
+        return
+    if [group.get("name") for group in groups] != list(weights) or not set(state) <= set(range(len(groups))):
+        yield "optimizer: its list of weights"
+        return
+    for number, (group, weight) in enumerate(zip(groups, weights.values(), strict=True)):
+        numbers = [group.get(key) for key in ("rate", "momentum", "weight_decay")]
+        if group.get("params") != [number] or not all(
+            isinstance(each, int | float) and isfinite(each) for each in numbers
+        ):
+            yield f"optimizer: {group['name']}"
+        velocity = state[number].get("velocity") if isinstance(state.get(number), Mapping) else None
+        if number in state and not (isinstance(velocity, Tensor) and velocity.shape == weight.shape):
+            yield f"optimizer: the velocity of {group['name']}"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, Mapping) and all(_is_count(record.get(key)) for key in ("step", "epoch"))
 
 
 def check_same_beginning(path: Path, content: dict[str, Any], init: Path | None) -> None:
