@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from alexnet_prep.split import Labels, SplitSource, sort_members
 from alexnet_prep.splitfiles import split_folder
 from alexnet_shards.index import NO_LABEL
 from alexnet_shards.manifest import ClassFact
+from alexnet_shards.splits import SPELLINGS
 
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_VAL_LABELS = "LOC_val_solution.csv"
+LOOKED_AT = 3  # folders, to tell whether there are images: annotations lie in as many, and each file is opened
 KAGGLE_HEADER = "ImageId"
 FLAT_FOLDER = "images"  # of Tiny ImageNet's validation and test sets
 
@@ -239,6 +242,12 @@ def find_folder_source(directory: Path, splits: Sequence[str], rules: ClassRules
                 directory=directory, images=images, edition=edition, splits=found, rules=rules or ClassRules()
             )
     return None
+
+
+def unnamed_folders(directory: Path) -> list[Path]:
+    """Folders beside the splits' whose names are no split's, and which hold class folders with images."""
+    others = [path for name, path in class_directories(directory).items() if name not in SPELLINGS]
+    return [path for path in others if any(islice(map(has_image, class_directories(path).values()), LOOKED_AT))]
 
 
 def annotations_path(folder: Path, split: str) -> Path:

@@ -9,15 +9,15 @@ from alexnet_prep.classes import ClassRules
 from alexnet_prep.devkit import read_devkit, read_ids
 from alexnet_prep.errors import SourceError
 from alexnet_prep.fields import Fields
-from alexnet_prep.folders import find_folder_source
+from alexnet_prep.folders import FolderSource, find_folder_source, unnamed_folders
 from alexnet_prep.forward import ArchiveOpener, facts_of, is_address
 from alexnet_prep.imagenet import read_official_split
 from alexnet_prep.split import SplitSource
-from alexnet_prep.splitfiles import missing_splits, split_files
+from alexnet_prep.splitfiles import missing_splits, names_in, split_files
 from alexnet_prep.unpacked import find_place, left_out, refuse_class_tars
 from alexnet_prep.webdataset import find_webdataset_source
 from alexnet_shards.editions import EDITIONS, in_any_form
-from alexnet_shards.splits import SPLITS
+from alexnet_shards.splits import SPLITS, listed
 
 OTHERS = {
     "folder": "train/CLASS/*.JPEG",
@@ -164,7 +164,8 @@ def find_source(directory: Path, edition: str, rules: ClassRules | None = None, 
         looked_for += [files for name, files in OTHERS.items() if edition in ("auto", name)]
         expected = " or ".join(looked_for)
         raise SourceError(
-            f"{directory}: no ImageNet source found; expected {expected} there (or the same of val or test)"
+            f"{directory}: no ImageNet source found; expected {expected} there (or the same of val or test); there lie "
+            f"{listed(names_in(directory)) or 'no files'}"
         )
     if rules is not None and rules.listed and rules.list_name == "--classes" and isinstance(found[0], OfficialSource):
         raise SourceError(f"{directory}: the devkit says what the classes of the archives are; leave --classes out")
@@ -201,8 +202,10 @@ def missing_lines(source: Source, directory: Path) -> list[str]:
     """What to say of splits that were not found in `directory`."""
     if source.edition not in OTHERS:
         return left_out(directory, source.splits)
-    line = missing_splits(directory, source.splits)
-    return [line] if line else []
+    lines = [missing_splits(directory, source.splits)]
+    if isinstance(source, FolderSource) and not lines[0]:  # else they are named there
+        lines = [f"{folder}: left out: its name is no split's" for folder in unnamed_folders(directory)]
+    return [line for line in lines if line]
 
 
 def _check_readable(directory: Path) -> None:

@@ -72,10 +72,14 @@ def missing_splits(directory: Path, splits: Sequence[str]) -> str:
     """What to say of a source without a validation split: what was looked for, and what else lies there; "" with one."""
     if "val" in splits or "train" not in splits:
         return ""
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(directory) if entry.name[0] not in "._")
-    others = [name for name in names if not split_in(name)]
+    others = [name for name in names_in(directory) if not split_in(name)]
     lies = f"; there also lie {listed(others)}" if others else ""
     return f"{directory}: no validation split, by the names {' and '.join(spellings_of('val'))}{lies}"
+
+
+def names_in(directory: Path) -> list[str]:
+    """What lies in a directory, sorted, folders with a slash; what begins with a dot or `_` is no part of a source."""
+    return sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(directory) if entry.name[0] not in "._")
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:

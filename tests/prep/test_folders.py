@@ -154,6 +154,15 @@ def test_tiny_imagenet_becomes_shards(tiny_imagenet: Path, tmp_path: Path, prep:
     assert labels == {"val_0.cls": b"1", "val_1.cls": b"0", "val_10.cls": b"0"}
 
 
+def test_a_folder_of_no_split_is_named(tmp_path: Path, photo_bytes: Callable[..., bytes], prep: Any) -> None:
+    for number, name in enumerate(("train/a/1.jpg", "val/a/2.jpg", "valid/a/3.jpg", "notes/a/b.txt", ".git/a/4.jpg")):
+        touch(tmp_path / "set" / name, photo_bytes(number) if name.endswith("jpg") else b"text")
+    done = prep("shards", "--source", tmp_path / "set", "--out", tmp_path / "out")
+    assert [line for line in done.stderr.splitlines() if "left out" in line] == [
+        f"{tmp_path}/set/valid: left out: its name is no split's"
+    ]
+
+
 def test_refusals(tmp_path: Path) -> None:
     assert find_folder_source(tmp_path, ("train",)) is None
     assert class_directories(tmp_path / "none") == {}
