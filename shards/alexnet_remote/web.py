@@ -95,7 +95,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None:
             request.method = req.get_method()
+            password = req.unredirected_hdrs.get("Authorization")
+            if password is not None and _server_of(newurl) == _server_of(req.full_url):
+                request.add_unredirected_header("Authorization", password)
         return request
+
+
+def _server_of(url: str) -> tuple[str, str]:
+    """The scheme and the host with its port of an address."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
 def _request(url: str, method: str, headers: dict[str, str], timeout_seconds: float) -> http.client.HTTPResponse:
@@ -108,7 +117,7 @@ def _request(url: str, method: str, headers: dict[str, str], timeout_seconds: fl
         request.add_header("User-Agent", "alexnet-replication")
         if parts.username is not None:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-            # Not for whoever a redirect leads to.
+            # Not for another server that a redirect leads to.
             request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
         opener = urllib.request.build_opener(_Redirects)
         try:

@@ -57,6 +57,22 @@ def test_a_password_is_sent_to_its_host_alone(fault_server: Callable[..., Any], 
     assert second.authorizations == [""]
 
 
+def test_a_password_is_sent_again_where_its_host_leads_to_itself(
+    fault_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "x.tar").write_bytes(b"content")
+    server, other = fault_server(tmp_path), fault_server(tmp_path)
+    server.fail("moved.tar", "302", Location="/again.tar")
+    server.fail("again.tar", "302", Location="/x.tar")
+    server.fail("away.tar", "302", Location=f"{other.url}/back.tar")
+    other.fail("back.tar", "302", Location=f"{server.url}/x.tar")
+    address = server.url.replace("://", "://me:p%40ss@")
+    assert body(f"{address}/moved.tar") == b"content"
+    assert server.authorizations == ["Basic bWU6cEBzcw=="] * 3
+    assert body(f"{address}/away.tar") == b"content"
+    assert (server.authorizations[3:], other.authorizations) == (["Basic bWU6cEBzcw==", ""], [""])
+
+
 def test_a_certificate_that_nobody_signed(fault_server: Callable[..., Any], tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
