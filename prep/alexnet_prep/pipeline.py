@@ -69,26 +69,29 @@ def _make_shards(request: ShardsRequest, progress: RunProgress) -> list[dict[str
         Workshop(request.workers, request.hang_seconds, progress) as workshop,
     ):
         request = replace(request, engine_for=workshop.engine)
-        if request.share is not None and (found := _share_of_archives(request, source, splits, progress)):
-            return found
-        begun = begin(request, source, splits, progress)
+        found = _share_of_archives(request, source, splits, progress) if request.share is not None else {}
+        splits = tuple(split for split in splits if split not in found)
+        begun = begin(request, source, splits, progress) if splits else []
         warning = check_space(request.out, sum(_needed_bytes(request, prepared) for prepared, _ in begun))
         if warning:
             progress.say(warning)
         make = _make_split if request.share is None else _make_share
-        return [make(request, *each, progress) for each in begun]
+        return [*found.values(), *(make(request, *each, progress) for each in begun)]
 
 
 def _share_of_archives(
     request: ShardsRequest, source: Source, splits: Sequence[str], progress: RunProgress
-) -> list[dict[str, Any]]:
-    """The share's stretches of archives that are read once; nobody knows what is in them before all stretches are there."""
-    found = []
-    for split in splits if isinstance(source, ArchivedSource) else ():
+) -> dict[str, dict[str, Any]]:
+    """The share's stretches, by split, of archives that are read once; nobody knows what is in them before all stretches
+    are there."""
+    found = {}
+    for split in splits:
+        if not isinstance(source, ArchivedSource) or not source.archives(split):
+            continue
         started, once = time.monotonic(), once_pass(request, source, split, known_facts(request), progress)
-        if once is not None and once.archives:
+        if once is not None:
             stretches = once.convert_share()
-            found.append(stretches_facts(str(request.share), split, stretches, time.monotonic() - started))
+            found[split] = stretches_facts(str(request.share), split, stretches, time.monotonic() - started)
     return found
 
 

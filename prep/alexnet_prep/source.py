@@ -109,10 +109,10 @@ class OfficialSource:
         return self
 
     def archives(self, split: str) -> tuple[Path, ...]:
-        """The split's tars, and the patches; none where there are folders of images, which have to be listed."""
+        """The split's tars, and the patches; none where it has a folder of images, which has to be listed."""
         edition = EDITIONS[self.edition]
         place, patch = find_place(edition, self.directory, split), edition.patch_archive(self.directory)
-        return (*place.paths, *filter(None, [patch])) if place is not None and not self.has_folders else ()
+        return (*place.paths, *filter(None, [patch])) if place is not None and place.is_of_tars else ()
 
     def check(self, split: str) -> None:
         """Read the devkit and the ground truth."""

@@ -49,6 +49,13 @@ def compressed_class_tars(directory: Path) -> None:
         path.unlink()
 
 
+def class_folders_beside_a_compressed_archive(directory: Path) -> None:
+    class_folders(directory, "train")
+    path = directory / OFFICIAL.val
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
 def everything(directory: Path) -> None:
     class_folders(directory, "train")
     unpack(directory / OFFICIAL.val, directory / "val")  # which has a folder of its own: val/val/
@@ -73,6 +80,7 @@ FORMS: dict[str, Callable[[Path], None]] = {
     "class folders": lambda directory: class_folders(directory, "train"),
     "class folders beside the other archives": lambda directory: class_folders(directory, "."),
     "some of each": some_of_each,
+    "class folders beside a compressed archive": class_folders_beside_a_compressed_archive,
     "everything": everything,
     "validation images in class folders": sorted_validation,
 }
@@ -108,7 +116,9 @@ def test_the_shards_of_the_archives(
     prep("verify", "--shards", tmp_path / "out")
 
 
-@pytest.mark.parametrize("form", ["class tars", "compressed class tars", "class folders", "some of each"])
+@pytest.mark.parametrize(
+    "form", ["compressed class tars", "class folders", "some of each", "class folders beside a compressed archive"]
+)
 def test_parts_and_a_repair(
     small_source: Any, of_archives: dict[str, str], tmp_path: Path, prep: Any, form: str
 ) -> None:
