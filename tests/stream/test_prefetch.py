@@ -59,7 +59,7 @@ def test_a_stop_ends_it(opened: tuple[RemoteShards, Any]) -> None:
     source.stop.request()
     asked = time.monotonic()
     ahead.close()
-    assert time.monotonic() - asked < 1
+    assert time.monotonic() - asked < 60  # the server is silent for 300
 
 
 def test_local_shards_need_none() -> None:
