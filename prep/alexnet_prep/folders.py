@@ -33,6 +33,7 @@ KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_VAL_LABELS = "LOC_val_solution.csv"
 LOOKED_AT = 3  # folders, to tell whether there are images: annotations lie in as many, and each file is opened
 KAGGLE_HEADER = "ImageId"
+WORDS_NAME = "words.txt"  # Tiny ImageNet's, of all of WordNet
 FLAT_FOLDER = "images"  # of Tiny ImageNet's validation and test sets
 
 
@@ -101,7 +102,8 @@ class FolderSource:
             if empty and not self.rules.allow_empty:
                 refuse_empty(self._folder(split), empty)
             if directories:
-                return ClassList(classes=tuple(ClassFact(wnid=name) for name in directories))
+                words = _read_words(self.directory / WORDS_NAME)
+                return ClassList(classes=tuple(ClassFact(wnid=name, words=words.get(name, "")) for name in directories))
         return ClassList(classes=())
 
     def _read_classes(self, split: str, classes: ClassList, directories: Mapping[str, Path], tick: Tick) -> SplitSource:
@@ -253,6 +255,17 @@ def unnamed_folders(directory: Path) -> list[Path]:
 def annotations_path(folder: Path, split: str) -> Path:
     """Tiny ImageNet's table of labels in the folder of a split."""
     return folder / f"{split}_annotations.txt"
+
+
+def _read_words(path: Path) -> dict[str, str]:
+    """Words by WNID, from lines of `n00001740<tab>entity`; nothing where there is no such file."""
+    try:
+        rows = (line.split("\t") for line in path.read_text("utf-8", "replace").splitlines())
+        return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+    except (FileNotFoundError, IsADirectoryError):
+        return {}
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); expected lines of `WNID<tab>words`") from error
 
 
 def _read_annotations(path: Path) -> dict[str, str]:

@@ -122,6 +122,7 @@ def tiny_imagenet(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> Path:
     rows = ("val_10.JPEG\tn01", "val_0.JPEG\tn02", "val_1.JPEG\tn01")
     (tmp_path / "val/val_annotations.txt").write_text("".join(f"{row}\t0\t32\t44\t62\n" for row in rows))
     (tmp_path / "wnids.txt").write_text("n02\nn01\n")
+    (tmp_path / "words.txt").write_text("n00\tentity\nn02\tgoldfish, Carassius auratus\n")
     return tmp_path
 
 
@@ -130,6 +131,8 @@ def test_tiny_imagenets_layout(tiny_imagenet: Path) -> None:
     assert (source.edition, source.splits) == ("folder", ("train", "val", "test"))
     assert labels_of(source, "train") == {"n01_0": "n01", "n01_1": "n01", "n02_0": "n02"}
     assert labels_of(source, "val") == {"val_0": "n02", "val_1": "n01", "val_10": "n01"}
+    classes = source.read("val", None, lambda _: None).classes
+    assert [(fact.wnid, fact.words) for fact in classes] == [("n01", ""), ("n02", "goldfish, Carassius auratus")]
     assert source.read("test", None, lambda _: None).labels.tolist() == [-1]
     for line, words in (
         ("", r"val_1\.JPEG: no class in .*val_annotations"),
