@@ -493,25 +493,39 @@ class ObjectStore:
 @contextmanager
 def server_of(*program: str) -> Iterator[int]:
     """The port of a server on localhost, a Python program that takes it as its last argument."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, *program, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 60
-    try:
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if time.monotonic() > deadline or server.poll() is not None:
-                raise TimeoutError(port)
-            time.sleep(0.05)
+    with keeping_a_port() as port:
+        server = subprocess.Popen(
+            [sys.executable, *program, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        try:
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise TimeoutError(port)
+                time.sleep(0.05)
+            yield port
+        finally:
+            server.kill()
+            server.wait()
+
+
+@contextmanager
+def keeping_a_port() -> Iterator[int]:
+    """A port that a server of SO_REUSEADDR can listen at, and nobody is given who asks for any, as a client's own end."""
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+@pytest.fixture
+def kept_port() -> Iterator[int]:
+    """A port of localhost where nothing listens, and that stays free for a server that a test starts."""
+    with keeping_a_port() as port:
         yield port
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture(scope="session")

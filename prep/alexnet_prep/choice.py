@@ -148,5 +148,6 @@ def reading_line(split: str, reading: Reading, picture_bytes: int) -> str:
     if not reading.is_once:
         return f"{split}: read in place ({reading.why})"
     memory = size_text(PART_BYTES + WORKER_BYTES + 2 * PIECE_BYTES)
-    disk = f"about {size_text(2 * picture_bytes)} of disk, half of them until the split is whole"
+    disk = f"about {size_text(2 * picture_bytes)} of disk" if picture_bytes else "the disk of the shards twice"
+    disk += ", half of it until the split is whole"
     return f"{split}: read once, in its own order ({reading.why}): {disk}, up to {memory} of memory a worker"

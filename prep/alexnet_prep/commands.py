@@ -133,7 +133,7 @@ def sample(directory: Path, workers: int | None, as_json: bool, **options: Any) 
 @click.option("--checksum", is_flag=True, help="First compare the archives with the published MD5 sums.")
 @JSON
 def shards(**options: Any) -> None:
-    """Make shards of the official archives in --source, read in place; run again, it goes on where it stopped."""
+    """Make shards of the archives, folders or files in --source; run again, it goes on where it stopped."""
     with loading():
         from alexnet_prep.cluster import hired
         from alexnet_prep.pipeline import ShardsRequest, make_shards

@@ -17,7 +17,7 @@ PATH = click.Path(path_type=Path)
 Work = Callable[..., Any]
 Decorator = Callable[[Work], Work]
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout instead of text.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout instead of text.")
 WORKERS = click.option(
     "--workers", metavar="N", type=click.IntRange(1, 1024), help="Worker processes.  [default: one a processor]"
 )

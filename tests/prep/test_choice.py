@@ -68,4 +68,5 @@ def test_what_is_said_before_the_work(small_source: object, tmp_path: Path) -> N
     assert "read once" in line
     assert "of memory a worker" in line
     assert "of disk" in line
+    assert ": the disk of the shards twice, half of it" in reading_line("train", Reading(True, "parquet"), 0)
     assert "in place" in reading_line("train", Reading(False, "why"), 0)

@@ -23,10 +23,12 @@ import pytest
 import torch
 
 from alexnet_train.checkpoint import Verdict, list_checkpoints, load_checkpoint, look_at
+from alexnet_train.metrics import read_metrics
 
 SETTINGS = ("width=0.03125", "batch_size=5", "log_every_steps=1", "checkpoint_every_steps=2", "keep_checkpoints=3")
 TIMES = {"images_per_second", "data_wait_fraction", "checkpoint", "memory_bytes", "bound_by"}
 DEADLINE_SECONDS = 240
+STEPS = 3  # of an epoch
 # Imports torch once for all the processes of this file.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["alexnet_train.loop", "alexnet_train.commands"])
@@ -55,12 +57,16 @@ def serve(words: list[str], log: str, failing: int, after: int) -> None:
 class Chaos:
     """A run directory, and what is done to the run there."""
 
-    def __init__(self, pattern: str, out: Path, epochs: int, seed: int) -> None:
-        sets = [word for setting in (*SETTINGS, f"epochs={epochs}") for word in ("--set", setting)]
-        self.words = ["train", "--shards", pattern, "--recipe", "demo", *sets, "--device", "cpu", "--out"]
-        self.out, self.epochs, self.chance = out, epochs, random.Random(seed)
+    def __init__(self, pattern: str, out: Path, seed: int) -> None:
+        self.pattern, self.out, self.chance = pattern, out, random.Random(seed)
+        self.epochs = 100_000  # it cannot end before something happens to it
         self.log = out.with_suffix(".log")
         self.done: Counter[str] = Counter()
+
+    @property
+    def words(self) -> list[str]:
+        sets = [word for setting in (*SETTINGS, f"epochs={self.epochs}") for word in ("--set", setting)]
+        return ["train", "--shards", self.pattern, "--recipe", "demo", *sets, "--device", "cpu", "--out"]
 
     def start(self, out: Path | None = None, log: Path | None = None, failing: int = 0, after: int = 0) -> Any:
         words = [*self.words, str(out or self.out)]
@@ -207,10 +213,10 @@ def end_of(out: Path) -> dict[str, Any]:
 
 
 def run_through(chaos: Chaos, events: list[Callable[[], None]], straight: Path) -> None:
-    undisturbed = chaos.start(straight, log=straight.with_suffix(".log"))
     for event in events:
         chaos.happen(event)
-    for process in (undisturbed, chaos.start()):
+    chaos.epochs = read_metrics(chaos.out / "metrics.jsonl")[-1]["step"] // STEPS + 2
+    for process in (chaos.start(straight, log=straight.with_suffix(".log")), chaos.start()):
         process.join()
         assert process.exitcode == 0, chaos.log.read_text()[-2000:]
     one, other = end_of(straight), end_of(chaos.out)
@@ -224,7 +230,7 @@ def run_through(chaos: Chaos, events: list[Callable[[], None]], straight: Path) 
 
 @pytest.mark.timeout(900)
 def test_seven_events(make_run: Callable[..., str], tmp_path: Path) -> None:
-    chaos = Chaos(make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run", epochs=20, seed=1)
+    chaos = Chaos(make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run", seed=1)
     events = [
         chaos.killed, chaos.failing_disk, chaos.terminated, chaos.cut_newest, chaos.asked_to_save, chaos.two_at_once,
         chaos.torchrun_and_worker_killed,
@@ -235,7 +241,7 @@ def test_seven_events(make_run: Callable[..., str], tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(5400)
 def test_sixty_events(make_run: Callable[..., str], tmp_path: Path) -> None:
-    chaos = Chaos(make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run", epochs=120, seed=2)
+    chaos = Chaos(make_run(tmp_path / "shards", val_sizes=(3,)), tmp_path / "run", seed=2)
     kinds = [
         chaos.killed, chaos.terminated, chaos.asked_to_save, chaos.failing_disk, chaos.cut_newest, chaos.two_at_once,
         chaos.torchrun_worker_killed, chaos.torchrun_killed,

@@ -90,10 +90,28 @@ def test_a_run_goes_on_with_another_number_of_processes(run: Run, make_run: Call
     assert losses(tmp_path / "changed") == pytest.approx(losses(tmp_path / "straight"), rel=TOLERANCE)
 
 
+# It waits in its seventh epoch until it is told to go on: it cannot end before something happens to it.
+HELD = """
+import sys, time
+from pathlib import Path
+from alexnet_train import metrics
+from alexnet_train.cli import main
+go, plain = Path(sys.argv.pop(1)), metrics.MetricsLog.write
+def write(log, kind, step, record):
+    plain(log, kind, step, record)
+    while step >= 18 and not go.exists():
+        time.sleep(0.02)
+metrics.MetricsLog.write = write
+main()
+"""
+
+
 def started(out: Path, pattern: str) -> subprocess.Popen[bytes]:
-    """A run of two processes that has done some steps."""
+    """A run of two processes that has done some steps, and ends once there is a file OUT.go."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"]
-    command = [*launcher, "-m", "alexnet_train.cli", *words(pattern, out, "epochs=8", "checkpoint_every_steps=2")]
+    out.with_suffix(".py").write_text(HELD)
+    held = [str(out.with_suffix(".py")), str(out.with_suffix(".go"))]
+    command = [*launcher, *held, *words(pattern, out, "epochs=8", "checkpoint_every_steps=2")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with out.with_suffix(".err").open("w") as errors:
         run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
@@ -111,10 +129,12 @@ def test_a_killed_process_is_started_again_and_the_run_ends_right(
     killed = started(tmp_path / "killed", pattern)
     children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
+    (tmp_path / "killed.go").touch()
     assert killed.wait() == 0, (tmp_path / "killed.err").read_text()
     assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "straight"), rel=10 * TOLERANCE)
     stopped = started(tmp_path / "stopped", pattern)
     stopped.terminate()
+    (tmp_path / "stopped.go").touch()
     assert stopped.wait() != 0
     saved = load_checkpoint(list_checkpoints(tmp_path / "stopped" / "checkpoints")[-1])["step"]
     assert saved == read_metrics(tmp_path / "stopped" / "metrics.jsonl")[-1]["step"]
@@ -280,19 +300,16 @@ def test_a_port_in_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_who_waits_for_others_says_so(rank: str, tmp_path: Path) -> None:
+def test_who_waits_for_others_says_so(rank: str, kept_port: int) -> None:
     """A mistyped address was half an hour without a word."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    where = {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    where = {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(kept_port)}
     program = "from alexnet_train.distributed import join_world\nwith join_world('cpu'): pass"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, env=os.environ | where, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
         line = next(line for line in waiting.stderr if "waits" in line)
         waiting.kill()
-    assert line.startswith(f"process {rank} of 2: waits for the others at 127.0.0.1:{port}, up to 30 minutes; ")
+    assert line.startswith(f"process {rank} of 2: waits for the others at 127.0.0.1:{kept_port}, up to 30 minutes; ")
 
 
 def test_more_processes_than_gpus_are_one_line() -> None:

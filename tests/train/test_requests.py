@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,15 +23,18 @@ def test_requests() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
-def test_what_a_launcher_passes_on_is_the_same_request() -> None:
+def test_what_a_launcher_passes_on_is_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("alexnet_train.requests.time", SimpleNamespace(monotonic=lambda: now_s))
     with Requests(same_request_seconds=0.3) as requests:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGINT)
         assert requests.leave == signal.SIGINT
-        time.sleep(0.4)
+        now_s += 0.29
+        os.kill(os.getpid(), signal.SIGINT)
+        now_s += 0.02
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
 
 
 def test_stopped() -> None:

@@ -53,7 +53,7 @@ HTML = click.option(
     metavar="[FILE]",
     is_flag=False,
     flag_value="",
-    help="Also write a page of pictures (extra report).  [FILE: evaluation.html in the run, or predictions.html here]",
+    help="Also write a page of pictures (extra report).  [FILE: evaluation.html in the run, of photos predictions.html]",
 )
 
 

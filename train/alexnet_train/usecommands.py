@@ -19,7 +19,7 @@ from alexnet_train.commandoptions import CHECKPOINT, FORMATS, HTML, INPUT_SIDES,
     cls=Command,
     examples=["alexnet-train report runs/released", "alexnet-train report runs/* --out side-by-side.html"],
 )
-@click.option("--out", metavar="FILE", type=PATH, help="[default: report.html in the run, or in the current folder]")
+@click.option("--out", metavar="FILE", type=PATH, help="The page to write.  [default: report.html in the run, or here]")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=PATH)
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Draw a run's page again, or one of several runs side by side, from the files in their directories."""
