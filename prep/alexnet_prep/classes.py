@@ -1,8 +1,8 @@
 """Which classes a folder source has and what their numbers are: by a list where there is one, else by its folders."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -69,6 +69,15 @@ def listed_classes(directory: Path, rules: ClassRules) -> ClassList | None:
         facts = (ClassFact(wnid=each.wnid, words=each.words, official_id=each.official_id) for each in found)
         return ClassList(classes=tuple(facts), origin=edition.devkit)
     return None
+
+
+def named_as_folders(listed: ClassList, folders: Collection[str]) -> ClassList:
+    """A list whose whole lines are names of the `folders`, spaces and all, with those as names; else the list as it is."""
+    whole = tuple(ClassFact(wnid=f"{fact.wnid} {fact.words}".strip()) for fact in listed.classes)
+    names = {fact.wnid for fact in whole}
+    if names <= set(folders) and not {fact.wnid for fact in listed.classes} & (set(folders) - names):
+        return replace(listed, classes=whole)
+    return listed
 
 
 def class_list_files(directory: Path) -> tuple[Path, ...]:

@@ -17,6 +17,7 @@ from alexnet_prep.classes import (
     class_directories,
     has_image,
     listed_classes,
+    named_as_folders,
     refuse_empty,
     refuse_missing,
     shown_names,
@@ -95,7 +96,9 @@ class FolderSource:
         """The listed classes, else those of the training split, or of the first split that has class directories."""
         listed = listed_classes(self.directory, self.rules)
         if listed is not None:
-            return listed
+            return named_as_folders(
+                listed, {name for split in self.splits for name in class_directories(self._folder(split))}
+            )
         for split in self.splits:
             directories = class_directories(self._folder(split))
             empty = [name for name, path in directories.items() if not has_image(path)]
@@ -271,10 +274,10 @@ def _read_words(path: Path) -> dict[str, str]:
 def _read_annotations(path: Path) -> dict[str, str]:
     """WNID by image, from Tiny ImageNet's table: `val_0.JPEG\tn03444034\t0\t32\t44\t62`."""
     try:
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: cannot be read ({error}); expected the labels of the validation images") from error
-    labels = {row[0].rpartition(".")[0]: row[1].strip() for row in rows if len(row) > 1}
+    labels = _one_label_each(path, [(row[0].rpartition(".")[0], row[1].strip()) for row in rows if len(row) > 1])
     if not labels:
         raise SourceError(f"{path}: holds no label; expected lines of `image.JPEG<tab>wnid<tab>…`")
     return labels
@@ -283,12 +286,21 @@ def _read_annotations(path: Path) -> dict[str, str]:
 def _read_val_labels(path: Path) -> dict[str, str]:
     """WNID by image, from Kaggle's table: `ILSVRC2012_val_00000001,n01751748 111 108 ...`."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: cannot be read ({error}); expected the labels of the validation images") from error
-    labels = {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].strip()}
+    labels = _one_label_each(path, [(row[0], row[1].split()[0]) for row in rows if len(row) == 2 and row[1].strip()])
     labels.pop(KAGGLE_HEADER, None)
     if not labels:
         raise SourceError(f"{path}: holds no label; expected lines of `image,wnid …`")
+    return labels
+
+
+def _one_label_each(path: Path, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The class by image; raises SourceError for an image that a table gives two."""
+    labels: dict[str, str] = {}
+    for image, wnid in pairs:
+        if labels.setdefault(image, wnid) != wnid:
+            raise SourceError(f"{path}: {image} is of {labels[image]} and of {wnid} there; expected one class an image")
     return labels

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
+from alexnet_prep.share import LOCK_NAME as LOCK_NAME_OF_SHARE
 from alexnet_prep.share import Share
 from alexnet_shards.files import TEMPORARY_SUFFIX, own_directory, worded, write_atomic
-from alexnet_shards.locks import LockHeldError, owned
+from alexnet_shards.locks import LockHeldError, locked_file, owned
 from alexnet_shards.manifest import BUILD_DIRECTORY
 from alexnet_shards.parsing import Where, as_json_values, load_json
 
@@ -37,14 +38,26 @@ def locked_directory(out: Path, share: Share | None = None) -> Iterator[None]:
     with ExitStack() as held:
         try:
             if share is not None:  # first, so that who may not have it does not stand in the other
-                held.enter_context(owned(own_directory(out / BUILD_DIRECTORY) / share.lock_name))
+                build = own_directory(out / BUILD_DIRECTORY)
+                held.enter_context(owned(build / share.lock_name))
+                _refuse_other_cuts(build, share)
             held.enter_context(owned(out / LOCK_NAME, shared=share is not None))
         except LockHeldError as error:
+            waits = f", and part {share} has to wait" if share else ""
             raise RunError(
-                f"{out}: alexnet-prep process {error.owner} is at work there{f' on part {share}' if share else ''}; wait "
-                "until it ends, or take another --out"
+                f"{out}: alexnet-prep process {error.owner} is at work there{waits}; wait until it ends, or take "
+                "another --out"
             ) from error
         yield
+
+
+def _refuse_other_cuts(build: Path, share: Share) -> None:
+    """Raise LockHeldError where somebody makes a part of another cut, which may have the same shards."""
+    for path in sorted(build.glob("part-*.lock")):
+        match = LOCK_NAME_OF_SHARE.fullmatch(path.name)
+        if match and int(match[2]) != share.of:
+            with locked_file(path, wait=False, shared=True):
+                pass
 
 
 def bind_plan(out: Path, split: str, facts: dict[str, Any], finished: dict[str, Any] | None = None) -> Path:

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +29,10 @@ def walk_tree(root: Path) -> Iterator[TreeEntry]:
     """Yield every entry below `root`, those of one folder in name order and before what lies deeper.
 
     Names are read as UTF-8 whatever the locale is, bytes that are none as surrogates. A link is what it leads to; one
-    that leads back to a folder above it is not followed. Raises SourceError for a folder or entry that cannot be read.
+    that leads back to a folder above it, or above `root`, is not followed. Raises SourceError for a folder or entry that
+    cannot be read.
     """
-    try:
-        found = root.stat()
-    except OSError as error:
-        raise _unreadable(root, error) from error
-    waiting: list[tuple[bytes, bytes, Above]] = [(os.fsencode(root), b"", ((found.st_dev, found.st_ino),))]
+    waiting: list[tuple[bytes, bytes, Above]] = [(os.fsencode(root), b"", _from_root(root))]
     while waiting:
         folder, prefix, above = waiting.pop()
         for listed in _listed(folder):
@@ -56,6 +54,18 @@ def list_folder(root: Path) -> Iterator[TreeEntry]:
         entry, _ = _entry(listed, listed.name)
         if entry is not None:
             yield entry
+
+
+def _from_root(root: Path) -> Above:
+    """A folder and all that it lies in, by its real path and by the one it is called by."""
+    try:
+        found = [root.stat()]
+    except OSError as error:
+        raise _unreadable(root, error) from error
+    for path in (*root.resolve().parents, *root.absolute().parents):
+        with suppress(OSError):  # a folder that may not be looked at is followed by no link either
+            found.append(path.stat())
+    return tuple((each.st_dev, each.st_ino) for each in found)
 
 
 def _entry(listed: os.DirEntry[bytes], path: bytes) -> tuple[TreeEntry | None, tuple[int, int] | None]:

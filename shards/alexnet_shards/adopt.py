@@ -214,7 +214,10 @@ def read_classes(path: Path) -> tuple[ClassFact, ...]:
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise where.unreadable(error.strerror if isinstance(error, OSError) else "no UTF-8") from error
     if not facts or len({fact.wnid for fact in facts}) != len(facts):
-        raise FormatError(f"{path}: {len(facts)} classes, or one twice; expected a line `WNID words` a label")
+        raise FormatError(
+            f"{path}: {len(facts)} classes, or one twice; expected a line `WNID words` a label (names with spaces end at a "
+            "tab, in every line)"
+        )
     return facts
 
 

@@ -128,11 +128,13 @@ def parse_label(text: bytes) -> int | None:
 
 
 def class_lines(text: str) -> tuple[ClassFact, ...]:
-    """The classes of a list's text, `WNID words…` a line, whatever white space stands between; a byte order mark, as
-    Windows' editors begin a file with one, is no part of the first name."""
-    lines = text.removeprefix("\ufeff").replace("\r", "\n").split("\n")
-    parts = [[*line.split(maxsplit=1), ""] for line in lines if line.strip()]
-    return tuple(ClassFact(wnid=wnid, words=words.strip()) for wnid, words, *_ in parts)
+    """The classes of a list's text, `WNID words…` a line, whatever white space stands between; where every line has a tab,
+    a name ends there and may have spaces. A byte order mark, as Windows' editors begin a file with one, is no part of the
+    first name."""
+    lines = [line for line in text.removeprefix("\ufeff").replace("\r", "\n").split("\n") if line.strip()]
+    tab = "\t" if all("\t" in line.lstrip() for line in lines) else None
+    parts = [[*line.lstrip().split(tab, maxsplit=1), ""] for line in lines]
+    return tuple(ClassFact(wnid=wnid.strip(), words=words.strip()) for wnid, words, *_ in parts)
 
 
 def class_numbers(classes: tuple[ClassFact, ...]) -> dict[str, int]:

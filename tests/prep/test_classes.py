@@ -125,3 +125,21 @@ def test_the_devkit_of_archives_decides_alone(small_source: Any) -> None:
         find_source(small_source.directory, "auto", ClassRules(listed=LISTED))
     assert listed_classes(small_source.directory, ClassRules()) is not None
     assert shown_names([str(number) for number in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
+
+
+@pytest.mark.parametrize("folders", [("red fox", "grey wolf"), ("red", "grey")])
+def test_a_list_s_names_may_have_spaces_as_the_folders_have(tmp_path: Path, folders: tuple[str, str]) -> None:
+    touch(tmp_path, *(f"train/{name}/image{number}.jpg" for number, name in enumerate(folders)))
+    listed = (ClassFact(wnid="red", words="fox"), ClassFact(wnid="grey", words="wolf"))  # `red fox`, a line
+    images = read(tmp_path, listed=listed)
+    assert labels_of(images) == {"image0": 0, "image1": 1}
+    assert [fact.wnid for fact in images.classes] == list(folders)
+
+
+def test_an_image_of_another_class_is_not_reached_by_a_link_upwards(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg")
+    (tmp_path / "train/cat/up").symlink_to("..")
+    (tmp_path / "train/dog/top").symlink_to(tmp_path)
+    images = read(tmp_path)
+    assert labels_of(images) == {"1": 0, "2": 1}
+    assert sum("link back to a folder above it" in note for note in images.notes) == 2

@@ -93,6 +93,22 @@ def test_kaggle_layout(kaggle: Path) -> None:
     assert test.classes[0].words == "tench, Tinca tinca"
 
 
+def test_kaggle_tables_as_spreadsheets_write_them(kaggle: Path) -> None:
+    table = kaggle / "LOC_val_solution.csv"
+    before = find_source(kaggle, "auto").read("val", None, lambda _: None)
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    after = find_source(kaggle, "auto").read("val", None, lambda _: None)
+    assert after.labels.tolist() == before.labels.tolist()
+    assert after.missing == before.missing == 0
+
+
+def test_a_table_that_gives_an_image_two_classes(kaggle: Path) -> None:
+    with (kaggle / "LOC_val_solution.csv").open("a") as table:
+        table.write("ILSVRC2012_val_00000001,n01 1 2 3 4\nILSVRC2012_val_00000001,n02 1 2 3 4\n")
+    with pytest.raises(SourceError, match="ILSVRC2012_val_00000001 is of n0. and of n0. there; expected one class"):
+        find_source(kaggle, "auto").read("val", None, lambda _: None)
+
+
 def test_kaggle_validation_without_its_table(kaggle: Path) -> None:
     (kaggle / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nother,n02 1 2 3 4\n")
     with pytest.raises(SourceError, match=r"ILSVRC2012_val_00000001.JPEG: no class in .*LOC_val_solution.csv"):

@@ -13,6 +13,7 @@ import pytest
 from alexnet_pixels import PixelRecipe
 from alexnet_prep.errors import RunError
 from alexnet_prep.rundir import bind_plan, check_space, first_difference, locked_directory, remove_temporaries
+from alexnet_prep.share import Share
 from alexnet_shards.errors import AlexnetError, FileError
 
 OWNER = """
@@ -35,6 +36,16 @@ def test_the_lock_names_its_owner_and_dies_with_it(tmp_path: Path) -> None:
         owner.wait()
         with locked_directory(tmp_path):
             pass
+
+
+def test_parts_of_two_cuts_are_not_made_at_once(tmp_path: Path) -> None:
+    with locked_directory(tmp_path, Share(1, 2)):
+        with locked_directory(tmp_path, Share(2, 2)):
+            pass
+        with pytest.raises(RunError, match="part 3/3 has to wait"), locked_directory(tmp_path, Share(3, 3)):
+            pass
+    with locked_directory(tmp_path, Share(3, 3)):
+        pass
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:

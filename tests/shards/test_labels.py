@@ -143,3 +143,13 @@ def test_a_class_list_as_editors_write_it() -> None:
     for text in ("n01 tench, fish\nn02\n", "\ufeffn01\ttench, fish\r\n\r\nn02 \r\n", " n01  tench, fish\rn02"):
         facts = class_lines(text)
         assert [(fact.wnid, fact.words) for fact in facts] == [("n01", "tench, fish"), ("n02", "")]
+
+
+def test_names_with_spaces_end_at_tabs_where_every_line_has_one() -> None:
+    facts = class_lines("red fox\tvulpes vulpes\r\nred panda\t\nn01\ttench\n")
+    assert [(fact.wnid, fact.words) for fact in facts] == [
+        ("red fox", "vulpes vulpes"),
+        ("red panda", ""),
+        ("n01", "tench"),
+    ]
+    assert [fact.wnid for fact in class_lines("n02 red\tfox\nn01 tench")] == ["n02", "n01"]
