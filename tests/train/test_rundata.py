@@ -86,6 +86,19 @@ def test_statistics_of_the_whole_split_serve_a_part(make_run: Callable[..., str]
     assert open_run_data([f"{tmp_path}/train-000.tar"], (), None).train.num_samples == 9
 
 
+def test_shards_that_a_range_leaves_out_are_said(make_run: Callable[..., str], tmp_path: Path) -> None:
+    """As 000..999 does of 1,017."""
+    make_run(tmp_path, (3, 4, 5))
+    said: list[str] = []
+    assert open_run_data([f"{tmp_path}/train-{{000..001}}.tar"], (), None, said.append).train.num_samples == 7
+    assert said == [
+        f"{tmp_path}: 1 of 3 shards of train are left out, train-002.tar first; --shards {tmp_path} takes all"
+    ]
+    for whole in (f"{tmp_path}/train-<000..002>.tar", str(tmp_path)):
+        open_run_data([whole], (), None, said.append)
+    assert len(said) == 1
+
+
 def test_statistics_of_other_shards_are_refused(make_run: Callable[..., str], tmp_path: Path) -> None:
     pattern = make_run(tmp_path)
     stats = load_stats(tmp_path / "stats.npz")

@@ -39,10 +39,12 @@ def open_run_data(
 ) -> RunData:
     """Open training shards, validation shards and statistics; where the last two are silent, the files beside serve.
 
-    `say` hears why there is no validation set. Raises AlexnetError where one is missing or damaged, the classes differ,
-    labels are private, or the statistics are of other shards.
+    `say` hears why there is no validation set, and of training shards that are left out. Raises AlexnetError where one is
+    missing or damaged, the classes differ, labels are private, or the statistics are of other shards.
     """
     train = open_shards(shards, split=TRAIN_SPLIT)
+    if line := _left_out(train):
+        say(line)
     val = open_shards(val_shards, split=VAL_SPLIT) if val_shards else _val_beside(train, say)
     stats_path = stats or _stats_beside(train)
     try:
@@ -60,6 +62,25 @@ def open_run_data(
             raise AlexnetError(f"{val.paths[0]}: no samples to validate on; name other shards with --val-shards")
         check_validation_classes(train.classes, val.classes, (train.paths[0], val.paths[0]))
     return RunData(train=train, val=val, stats=found)
+
+
+def _left_out(train: ShardSet) -> str:
+    """How many shards of the training split lie beside those that were named; "" where none does, or it is not on this disk.
+
+    A range that was right for another set leaves photos out that nobody would miss.
+    """
+    folders = {path.rpartition("/")[0] or "." for path in train.paths}
+    if len(folders) > 1 or "://" in train.paths[0]:
+        return ""
+    folder, split = folders.pop(), train.manifest.split
+    named = {Path(path).name for path in train.paths}
+    others = [path for path in shards_of(Path(folder), split) if path.name not in named]
+    if not others:
+        return ""
+    return (
+        f"{folder}: {len(others):,} of {len(named) + len(others):,} shards of {split} are left out, {others[0].name} first; "
+        f"--shards {shlex.quote(folder)} takes all"
+    )
 
 
 def _val_beside(train: ShardSet, say: Callable[[str], None]) -> ShardSet | None:
