@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from alexnet_stream import ShardDataset, open_shards
 
@@ -24,6 +25,7 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, director
 threading.Thread(target=server.serve_forever, daemon=True).start()
 os.environ["ALEXNET_CACHE"] = f"{sys.argv[1]}/cache-http"
 
-dataset = ShardDataset(open_shards([f"http://127.0.0.1:{server.server_port}/train-<000..003>.tar"]))
+count = len(list(Path(sys.argv[1], "shards").glob("train-*.tar")))  # a web server need not list what it has
+dataset = ShardDataset(open_shards([f"http://127.0.0.1:{server.server_port}/train-<000..{count - 1:03d}>.tar"]))
 labels = [dataset[number][1] for number in range(len(dataset))]
 print(len(labels), sum(labels))

@@ -108,13 +108,11 @@ time.sleep(60)
 def test_a_thread_that_waits_does_not_hold_up_who_leaves(tool: Tool) -> None:
     body = """
 import os, signal, threading, time
-threading.Thread(target=time.sleep, args=(60,)).start()
+threading.Thread(target=time.sleep, args=(600,)).start()
 os.kill(os.getpid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)
 """
-    started = time.monotonic()
-    assert tool(body).returncode == 143
-    assert time.monotonic() - started < 30
+    assert tool(body).returncode == 143  # it has 120 seconds
 
 
 # While Python calls what waits for the end, and while it takes its modules apart, when its signal handlers are gone.

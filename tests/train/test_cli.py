@@ -45,7 +45,7 @@ def test_signals_while_torch_is_imported(number: signal.Signals, tmp_path: Path)
     ended = 0
     for delay_ms in (0, 20, 50, 100, 150, 200, 300, 500, 800):
         process = subprocess.Popen([*MODULE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while not (catches(process.pid, signal.SIGTERM) and catches(process.pid, signal.SIGINT)):
+        while process.poll() is None and not all(catches(process.pid, one) for one in (signal.SIGTERM, signal.SIGINT)):
             time.sleep(0.001)
         time.sleep(delay_ms / 1000)
         process.send_signal(signal.SIGUSR1)
