@@ -74,10 +74,11 @@ class Progress:
         self._title, self._unit, self._quiet, self._line_seconds = title, unit, quiet, line_seconds
         self._step: Step | None = None
         self._live: Live | None = None
-        self._over = threading.Event()
+        self._over, self._idle_since_s = threading.Event(), time.monotonic()
         self._clock = threading.Thread(target=self._say_now_and_then, daemon=True)
 
     def __enter__(self) -> Self:
+        self._idle_since_s = time.monotonic()
         if self._quiet:
             return self
         if _is_screen():
@@ -108,11 +109,10 @@ class Progress:
             self._step.skipped += amount if skipped else 0
 
     def at(self, done: int, total: int | None = None) -> None:
-        """`done` units of `total`; the first call begins a step where none was begun."""
+        """`done` units of `total`; where no step was begun, one that began with the context or the last step's end."""
         if self._step is None:
-            self.start(total)
-        if self._step is not None:
-            self._step.done, self._step.total = done, total
+            self._step = Step(self._title, self._unit, total, started_s=self._idle_since_s)
+        self._step.done, self._step.total = done, total
 
     def show(self, figures: Mapping[str, str]) -> None:
         """Show `figures` beside the count."""
@@ -132,7 +132,7 @@ class Progress:
 
     def end(self) -> None:
         """End the step under way, with its final count."""
-        step, self._step = self._step, None
+        step, self._step, self._idle_since_s = self._step, None, time.monotonic()
         if step is not None and not self._quiet:
             self.say(end_line(step))
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +63,18 @@ def test_a_line_every_so_often_and_one_at_the_end(capsys: pytest.CaptureFixture[
     assert line.endswith("bad 0")
     assert capsys.readouterr().err.splitlines()[-1].startswith("verify: 4/4 shards in ")
     assert not [thread for thread in threading.enumerate() if thread is progress._clock and not progress._over.is_set()]
+
+
+def test_the_first_word_comes_after_some_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one shard it is the last one too: 909 images had taken 0.02 s."""
+    now_s = 100.0
+    monkeypatch.setattr("alexnet_command.progress.time", SimpleNamespace(monotonic=lambda: now_s))
+    with Progress("statistics", "images") as progress:
+        now_s += 2
+        progress.at(50, 50)
+    assert capsys.readouterr().err == "statistics: 50/50 images in 2.0 s, 25 images/s\n"
 
 
 def test_a_failure_leaves_no_line_of_progress(capsys: pytest.CaptureFixture[str]) -> None:
