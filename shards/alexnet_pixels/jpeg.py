@@ -8,6 +8,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from alexnet_pixels.scans import lacks_scans
 from alexnet_pixels.sniff import END_OF_IMAGE, START_OF_SCAN, BadImage
 from alexnet_shards.geometry import IMAGE_PX
 
@@ -38,16 +39,19 @@ def decode_jpeg(image: Image.Image, content: bytes, keep_truncated: bool) -> tup
     scale = _scale(image) if image.format == "JPEG" else 1
     arithmetic = _frame_marker(content) in ARITHMETIC_FRAMES
     pixels, complaint = _decode_strictly(image, content, scale)
-    if complaint is None and not arithmetic:
+    is_cut = "progressive" in image.info and lacks_scans(content)
+    if complaint is None and not arithmetic and not is_cut:
         return (pixels or _decode_leniently(content, scale)), scale, ()
     lenient = _decode_leniently(content + END_OF_IMAGE, scale)
     missing = _missing(image, content, complaint)
     if missing is None and arithmetic:
         missing = _unread_share(content)
+    if missing is None and is_cut:
+        missing = 0.0
     if missing is None:
         return lenient, scale, () if complaint is None else ("warned",)
     if missing > NOTHING_LEFT or not keep_truncated:
-        raise BadImage(_reason(missing, content.count(START_OF_SCAN) if "progressive" in image.info else 1))
+        raise BadImage(_reason(missing, content.count(START_OF_SCAN) if "progressive" in image.info else 0))
     return lenient, scale, ("truncated",)
 
 
@@ -123,7 +127,7 @@ def _reason(missing: float, scans: int) -> str:
     if missing:
         share = f"{missing:.0%}" if missing >= 0.005 else "under 1%"
         return f"truncated JPEG: {share} of the picture is missing"
-    if scans > 1:
+    if scans:
         return f"truncated JPEG: its data end in scan {scans}, finer details are missing"
     return "truncated JPEG, or one damaged in the middle: its data end early"
 

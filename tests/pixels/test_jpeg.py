@@ -1,6 +1,7 @@
 """JPEGs whose data end early are told from whole ones that libjpeg warns of, in every coding."""
 
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -206,6 +207,25 @@ def test_scaled_decoding_is_pillows(size_px: tuple[int, int], mode: str) -> None
     )
     assert ours.shape[:2] == (height_px, width_px)
     assert np.array_equal(ours, np.asarray(drafted.convert("RGB")))
+
+
+@pytest.mark.parametrize("arithmetic", [0, 1])
+def test_cut_between_two_scans_it_lacks_no_byte_and_is_dropped(coded: Any, arithmetic: int) -> None:
+    """Each of these was written as a whole picture, the first of them a blur."""
+    content = coded(progressive=1, arithmetic=arithmetic)
+    starts = [match.start() for match in re.finditer(b"\xff\xda", content)]
+    assert len(starts) == 10
+    whole = convert(content, STRICT)
+    assert "truncated" not in whole.kinds
+    for number, start in enumerate(starts[1:], 1):
+        ends = start if not number else content.rfind(b"\xff\xc4", starts[number - 1], start)
+        cut = content[: ends if ends > 0 else start] + END
+        with pytest.raises(
+            BadImage, match=rf"truncated JPEG: its data end in scan {number}, finer details are missing"
+        ):
+            convert(cut, STRICT)
+        kept = convert(cut, KEEP)
+        assert "truncated" in kept.kinds
 
 
 def test_a_bomb_of_scans_is_refused(coded: Any) -> None:
