@@ -1,10 +1,8 @@
 """The stream: batches of uint8 images in an order that depends on (seed, epoch) alone."""
 
-import functools
 import logging
 import os
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -18,7 +16,7 @@ import torch
 from torch import distributed
 from torch.utils.data import IterableDataset
 
-from alexnet_remote import RemoteShards, Stop
+from alexnet_remote import Stop
 from alexnet_shards.errors import AlexnetError
 from alexnet_shards.geometry import CROP_PX, IMAGE_PX
 from alexnet_shards.shardset import ShardSet
@@ -26,9 +24,10 @@ from alexnet_stream.batch import Batch, Meters, pad
 from alexnet_stream.child import ChildLoader
 from alexnet_stream.config import StreamConfig, default_threads
 from alexnet_stream.device import PinnedRing, on_device
-from alexnet_stream.epoch import EpochTable, Windows, epoch_table, lasting_flips
+from alexnet_stream.epoch import EpochTable, epoch_table, lasting_flips
 from alexnet_stream.loader import Job, JobReport, LoaderConfig, SampleLoader, ThreadLoader
-from alexnet_stream.prefetch import prefetcher, source_of
+from alexnet_stream.order import EpochOrder
+from alexnet_stream.prefetch import source_of
 from alexnet_stream.quarantine import LoadedPart, Quarantine
 from alexnet_stream.reader import raise_open_files
 
@@ -68,7 +67,7 @@ class Stream(IterableDataset[Batch]):
         self._shards, self._config = shards, config
         self._epoch = self._position = self._run = self._slot = 0
         self._under_way: deque[tuple[int, int]] = deque()  # (place in the epoch, slot) of the current iterator's jobs
-        self._resumed = self._warned = False
+        self._resumed = self._warned = self._told_of_rest = False
         self._owner = os.getpid()
         self._meters = Meters()
         if config.pin_memory and not torch.cuda.is_available():
@@ -84,9 +83,7 @@ class Stream(IterableDataset[Batch]):
         self._stop = Stop(stop)
         self._stop.request_at_exit()
         source = source_of(shards, self._stop)
-        by_default = config.order == "auto" and isinstance(source, RemoteShards)
-        self._by_windows = config.order == "window" or by_default
-        self._prefetch = prefetcher(source, config.window_shards if self._by_windows or not config.shuffle else None)
+        self._order = EpochOrder(shards, config, source)
         loader_config = LoaderConfig(
             source=source,
             num_slots=NUM_SLOTS,
@@ -114,7 +111,7 @@ class Stream(IterableDataset[Batch]):
         """End threads or child and close the shards; the buffers of batches at hand stay valid."""
         self._run += 1
         self._stop.request()
-        self._prefetch.close()
+        self._order.prefetch.close()
         self._loader.close()
         self._samples.close()
         self._ring.close()
@@ -133,6 +130,14 @@ class Stream(IterableDataset[Batch]):
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        if self._position and self._config.shuffle and not self._resumed and not self._told_of_rest:
+            self._told_of_rest = True
+            LOGGER.warning(
+                "iterated anew in the middle of epoch %d: begins with sample %d, where the iterator before was left; for a "
+                "validation, which is whole each time, give StreamConfig shuffle=False",
+                self._epoch,
+                self._position,
+            )
         return self.epoch()
 
     def __reduce__(self) -> NoReturn:
@@ -152,7 +157,7 @@ class Stream(IterableDataset[Batch]):
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands after the batches the consumer has taken: epoch, samples of it (all ranks), and a number
         of the order in which they are counted."""
-        return {"epoch": self._epoch, "position": self._position, "order": self._order}
+        return {"epoch": self._epoch, "position": self._position, "order": self._order.number}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go to `state`, which a stream of any world size and batch size may have saved; costs no reading.
@@ -165,7 +170,7 @@ class Stream(IterableDataset[Batch]):
                 f"stream state {dict(state)}: not a place in {self._shards.num_samples} samples; "
                 "resume with the shards of the checkpoint"
             )
-        if position and state.get("order", self._order) != self._order:
+        if not self._order.follow(state.get("order") if position else None):
             raise AlexnetError(
                 f"stream state {dict(state)}: its epoch was begun in another order (seed, shuffle, order, window_shards or "
                 "shards differ), the rest of it would repeat samples; resume with those of the checkpoint, or by set_epoch"
@@ -208,9 +213,11 @@ class Stream(IterableDataset[Batch]):
         if not (self._config.shuffle or self._resumed):
             self._position = 0
         self._resumed = False
+        if self._position == 0:
+            self._order.follow(None)
         run, epoch = self._run, self._epoch
         table = self._table(epoch)
-        self._prefetch.plan(self._shards.rows["shard"], table.rows, self._position)
+        self._order.prefetch.plan(self._shards.rows["shard"], table.rows, self._position)
         loaded = self._load(table, self._position)
         with closing(loaded):
             for end, batch in on_device(loaded, device, self._meters):
@@ -224,19 +231,8 @@ class Stream(IterableDataset[Batch]):
         done = left < self._config.batch_size if self._config.last == "drop" else left == 0
         self._epoch, self._position = (epoch + 1, 0) if done else (epoch, position)
 
-    @functools.cached_property
-    def _order(self) -> int:
-        """A number of all that decides the order of epochs: a place in one means nothing in another."""
-        config, shards = self._config, self._shards.manifest.shards
-        windows = config.window_shards if self._by_windows and config.window_shards < len(shards) else 0
-        drawn = (config.seed, windows) if config.shuffle else ()
-        return zlib.crc32(repr((drawn, [fact.sha256 for fact in shards])).encode())
-
     def _table(self, epoch: int) -> EpochTable:
-        config = self._config
-        windows = None
-        if self._by_windows:
-            windows = Windows(shard_of_row=self._shards.rows["shard"], shards_in_window=config.window_shards)
+        config, windows = self._config, self._order.windows
         table = epoch_table(
             self._shards.num_samples, config.seed, epoch, shuffle=config.shuffle, crop=config.crop, windows=windows
         )
@@ -263,7 +259,7 @@ class Stream(IterableDataset[Batch]):
                 while starts and len(under_way) < JOBS_AHEAD:
                     start, slot = starts.popleft(), self._slot
                     self._slot = (slot + 1) % NUM_SLOTS
-                    self._prefetch.advance(under_way[0][0] if under_way else start)
+                    self._order.prefetch.advance(under_way[0][0] if under_way else start)
                     self._loader.submit(slot, self._job(table, self._places(start)))
                     under_way.append((start, slot))
                 start, slot = under_way[0]
