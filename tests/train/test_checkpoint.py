@@ -131,8 +131,14 @@ def test_weights_of_another_network_than_the_recipes_are_one_line() -> None:
     """They were torch's error of many lines."""
     config = load_recipe("demo", ["width=0.0625", "num_classes=7"]).model
     weights = AlexNet(config).state_dict()
-    names = ("mean_nchw", "channel_mean_nchw", "axes_released", "axes_paper")
-    whole: dict[str, Any] = {"model": weights, "average": weights, "stats": dict.fromkeys(names, torch.zeros(1))}
+    shapes = {
+        "mean_nchw": (1, 3, 224, 224),
+        "channel_mean_nchw": (1, 3, 1, 1),
+        "axes_released": (3, 3),
+        "axes_paper": (3, 3),
+    }
+    stats = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    whole: dict[str, Any] = {"model": weights, "average": weights, "stats": stats}
     check_weights(whole, config, "a.pt")
     other = weights | {"fc8.bias": torch.zeros(3)}
     fewer = {name: tensor for name, tensor in weights.items() if name != "conv1.bias"}
@@ -142,6 +148,14 @@ def test_weights_of_another_network_than_the_recipes_are_one_line() -> None:
         ({"model": fewer}, r"conv1.bias is missing, expected \(6,\)"),
         ({"model": weights | {"x": torch.zeros(2)}}, r"x is \(2,\), expected none"),
         ({"model": weights | {"fc8.bias": 3}}, "fc8.bias is missing"),
+        (
+            {"model": weights | {"fc8.bias": torch.zeros(7, dtype=torch.int32)}},
+            r"fc8.bias is \(7,\) of int32, expected",
+        ),
+        ({"model": weights | {"fc8.bias": torch.zeros(7).to_sparse()}}, r"fc8.bias is \(7,\) of float32, sparse"),
+        ({"average": weights | {"fc8.bias": torch.zeros(7) / 0}}, "average, fc8.bias is .* not finite"),
+        ({"average": 3}, "average is no table of tensors"),
+        ({"stats": stats | {"axes_paper": torch.zeros(2, 3)}}, r"stats, axes_paper is \(2, 3\), expected \(3, 3\)"),
         ({"stats": {"mean_nchw": torch.zeros(1)}}, "a.pt: stats has mean_nchw; expected axes_paper"),
     ):
         with pytest.raises(FormatError, match=words) as caught:

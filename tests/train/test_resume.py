@@ -18,8 +18,8 @@ from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.labels import LabelPlace
 from alexnet_shards.shardset import open_shards
 from alexnet_train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from alexnet_train.recipe import load_recipe
-from alexnet_train.resume import check_same_run, check_state
+from alexnet_train.recipe import Recipe, load_recipe, recipe_from_dict
+from alexnet_train.resume import check_same_place, check_same_run, check_state
 from alexnet_train.rundata import RunData, open_run_data
 
 
@@ -110,6 +110,25 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("epoch_tally",), [0.0, 0.0], "epoch_tally"),
     (("log_tally",), {"loss": 1.0}, "log_tally"),
     (("scaler",), 2.0, "scaler"),
+    (("scaler",), {"scale": "large"}, "scaler"),
+    (("written",), "2", "written"),
+    (("written",), [2, -5], "written"),
+    (("records", 0, "val_top1_error"), "half", "records"),
+    (
+        ("optimizer", "state", 0, "velocity"),
+        torch.zeros(6, 3, 11, 11).half(),
+        "optimizer: the velocity of conv1.weight",
+    ),
+    (
+        ("optimizer", "state", 0, "velocity"),
+        torch.zeros(6, 3, 11, 11).to_sparse(),
+        "optimizer: the velocity of conv1.weight",
+    ),
+    (
+        ("optimizer", "state", 0, "velocity"),
+        torch.full((6, 3, 11, 11), torch.nan),
+        "optimizer: the velocity of conv1.weight",
+    ),
     (("records",), {"1": 2}, "records"),
     (("records", 0, "step"), None, "records"),
     (("optimizer",), 7, "optimizer"),
@@ -151,3 +170,37 @@ def test_a_run_does_not_touch_what_it_cannot_go_on_from(trained: tuple[str, Path
     assert "the velocity of conv1.weight is not as alexnet-train writes it" in done.output
     after = {each: each.read_bytes() for each in (tmp_path / "run").rglob("*") if each.is_file()}
     assert {each: after.get(each) for each in before} == before
+
+
+PLACES: list[tuple[tuple[Any, ...], Any]] = [
+    (("step",), 1),
+    (("step",), 2**62),
+    (("epoch",), 7),
+    (("stream", "epoch"), 2**70),
+    (("stream", "position"), 3),
+    (("stream",), [1, 0]),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), PLACES)
+def test_a_place_that_is_not_that_of_the_step_is_refused(
+    trained: tuple[str, Path], place: tuple[Any, ...], value: Any
+) -> None:
+    """A run went on with it, or was taken for one at its end."""
+    path, content, recipe, data = opened(trained)
+    check_same_place(path, content, recipe, data)
+    with pytest.raises(FormatError, match="step, epoch or stream is not as alexnet-train writes it"):
+        check_same_place(path, changed(content, *place, value=value), recipe, data)
+
+
+def test_another_class_list_for_the_same_labels_is_refused(trained: tuple[str, Path]) -> None:
+    """The run's outputs would get other names from there on."""
+    path, content, recipe, data = opened(trained)
+    with pytest.raises(AlexnetError, match="with another class list"):
+        check_same_place(path, changed(content, "classes", value=content["classes"][::-1]), recipe, data)
+
+
+def opened(trained: tuple[str, Path]) -> tuple[Path, dict[str, Any], Recipe, RunData]:
+    path = list_checkpoints(trained[1] / "checkpoints")[-1]
+    content = load_checkpoint(path)
+    return path, content, recipe_from_dict(content["recipe"], str(path)), open_run_data([trained[0]], [], None)

@@ -15,6 +15,7 @@ from torch import Tensor
 from alexnet_network import AlexNet, DeviceStats, ModelConfig
 from alexnet_shards.errors import FormatError
 from alexnet_shards.files import atomic_file
+from alexnet_shards.geometry import CROP_PX
 from alexnet_shards.parsing import PARSING_ERRORS
 
 FORMAT = "alexnet-checkpoint"
@@ -24,6 +25,12 @@ NAME = re.compile(r"step-(\d+)\.pt")
 KEYS = frozenset({"recipe", "model", "stats", "classes", "words", "step", "epoch"})
 TABLES = ("recipe", "model", "stats")
 STATS_KEYS = {field.name for field in fields(DeviceStats)}
+STATS_SHAPES = {
+    "mean_nchw": (1, 3, CROP_PX, CROP_PX),
+    "channel_mean_nchw": (1, 3, 1, 1),
+    "axes_released": (3, 3),
+    "axes_paper": (3, 3),
+}
 STATE_KEYS = frozenset({"optimizer", "scaler", "stream", "epoch_tally", "log_tally", "shards"})
 
 
@@ -164,13 +171,26 @@ def check_weights(content: Mapping[str, Any], config: ModelConfig, where: str) -
     if content["stats"].keys() != STATS_KEYS:
         raise FormatError(f"{where}: stats has {', '.join(content['stats'])}; expected {', '.join(sorted(STATS_KEYS))}")
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in AlexNet(config).state_dict().items()}
-    for part in ("model", "average"):
+        network = {name: tuple(tensor.shape) for name, tensor in AlexNet(config).state_dict().items()}
+    for part, expected in (("model", network), ("average", network), ("stats", STATS_SHAPES)):
         given = content.get(part, content["model"])
+        if not isinstance(given, Mapping):
+            raise FormatError(f"{where}: {part} is no table of tensors: changed by somebody; use another checkpoint")
         for name in {**expected, **given}:
-            found = tuple(given[name].shape) if isinstance(given.get(name), Tensor) else "missing"
-            if found != expected.get(name, "none"):
+            found, wanted = described(given.get(name)), str(expected.get(name, "none"))
+            if found != wanted:
                 raise FormatError(
-                    f"{where}: {part}, {name} is {found}, expected {expected.get(name, 'none')} by its own recipe: changed "
+                    f"{where}: {part}, {name} is {found}, expected {wanted} by its own recipe: changed "
                     "by somebody; use another checkpoint"
                 )
+
+
+def described(value: Any) -> str:
+    """The shape of a tensor that a network computes with, dense, of finite float32; else also what it is instead."""
+    if not isinstance(value, Tensor):
+        return "missing"
+    shape = str(tuple(value.shape))
+    if value.layout is not torch.strided or value.dtype is not torch.float32:
+        layout = "" if value.layout is torch.strided else ", sparse"
+        return f"{shape} of {str(value.dtype).removeprefix('torch.')}{layout}"
+    return shape if bool(value.isfinite().all()) else f"{shape} with numbers that are not finite"

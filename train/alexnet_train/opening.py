@@ -17,7 +17,7 @@ from alexnet_train.distributed import World
 from alexnet_train.metrics import MetricsLog, read_metrics
 from alexnet_train.recipe import Recipe, save_recipe
 from alexnet_train.records import Records, records_of_version_2
-from alexnet_train.resume import check_same_beginning, check_same_run, check_state
+from alexnet_train.resume import check_same_beginning, check_same_place, check_same_run, check_state
 from alexnet_train.runconfig import RunConfig, stream_config
 from alexnet_train.rundata import RunData, check_plateau, check_processes_agree, open_run_data, with_classes
 from alexnet_train.rundir import METRICS_NAME, RECIPE_NAME, Decision, RunDirectory, restarted
@@ -128,6 +128,7 @@ def _decide(directory: RunDirectory, recipe: Recipe, data: RunData, run: RunConf
         check_same_run(decision.found.path, decision.found.content, recipe, data)
         check_weights(decision.found.content, recipe.model, str(decision.found.path))
         check_state(decision.found.path, decision.found.content)
+        check_same_place(decision.found.path, decision.found.content, recipe, data)
         if restarted(os.environ) is None:  # else that file may have become another since the first start
             check_same_beginning(decision.found.path, decision.found.content, run.init)
     return decision

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from alexnet_shards.errors import AlexnetError, FormatError
 from alexnet_shards.files import file_sha256
+from alexnet_train.checkpoint import described
 from alexnet_train.recipe import Recipe, recipe_from_dict
 from alexnet_train.rundata import RunData
 
@@ -24,6 +25,7 @@ FREE_KEYS = (
     "micro_batch_size",
 )
 TALLIED = 3  # sums of a tally: of losses, of errors, of images
+MEASURED = ("train_loss", "train_top1_error", "val_loss", "val_top1_error", "val_top5_error")
 GROUPS_AND_STATE = ("param_groups", "state")
 
 
@@ -49,14 +51,37 @@ def check_same_run(path: Path, content: dict[str, Any], recipe: Recipe, data: Ru
         )
 
 
+def check_same_place(path: Path, content: Mapping[str, Any], recipe: Recipe, data: RunData) -> None:
+    """Raise AlexnetError where the classes are others, or step, epoch and place in the epoch do not belong together."""
+    if content["classes"] != [fact.wnid for fact in data.train.classes]:
+        raise AlexnetError(
+            f"{path}: of the same training shards as {data.train.paths[0]} … with another class list, so that its outputs "
+            "would get other names; give the shards the manifest of then, or choose another --out"
+        )
+    step, epoch, stream = content["step"], content["epoch"], content["stream"]
+    numbers = (
+        [step, epoch, *(stream.get(key) for key in ("epoch", "position"))] if isinstance(stream, Mapping) else [None]
+    )
+    if all(map(_is_count, numbers)):
+        size = recipe.train.batch_size
+        steps_of_epoch = step - epoch * (data.train.num_samples // size)
+        if epoch == stream["epoch"] and steps_of_epoch * size == stream["position"]:
+            return
+    raise _changed(path, "step, epoch or stream")
+
+
 def check_state(path: Path, content: Mapping[str, Any]) -> None:
     """Raise FormatError where what a run goes on with is not what alexnet-train writes: somebody may have changed it."""
     strange = next(_strange_parts(content), None)
     if strange is not None:
-        raise FormatError(
-            f"{path}: {strange} is not as alexnet-train writes it: changed by somebody; use an older checkpoint (move this "
-            "one away), or begin anew with its weights alone: --init FILE and another --out"
-        )
+        raise _changed(path, strange)
+
+
+def _changed(path: Path, part: str) -> FormatError:
+    return FormatError(
+        f"{path}: {part} is not as alexnet-train writes it: changed by somebody; use an older checkpoint (move this "
+        "one away), or begin anew with its weights alone: --init FILE and another --out"
+    )
 
 
 def _strange_parts(content: Mapping[str, Any]) -> Iterator[str]:
@@ -71,8 +96,12 @@ def _strange_parts(content: Mapping[str, Any]) -> Iterator[str]:
         sums = content[key]
         if not isinstance(sums, list) or len(sums) != TALLIED or not all(isinstance(each, float) for each in sums):
             yield key
-    if not isinstance(content["scaler"], Mapping):
+    scaler = content["scaler"]
+    if not isinstance(scaler, Mapping) or not all(isinstance(each, int | float) for each in scaler.values()):
         yield "scaler"
+    written = content.get("written", [])
+    if not isinstance(written, list) or not all(map(_is_count, written)):
+        yield "written"
     records = content.get("records", [])
     if not isinstance(records, list) or not all(map(_is_record, records)):
         yield "records"
@@ -99,7 +128,7 @@ def _strange_optimizer(optimizer: Any, weights: Mapping[str, Tensor]) -> Iterato
         ):
             yield f"optimizer: {group['name']}"
         velocity = state[number].get("velocity") if isinstance(state.get(number), Mapping) else None
-        if number in state and not (isinstance(velocity, Tensor) and velocity.shape == weight.shape):
+        if number in state and described(velocity) != described(weight):
             yield f"optimizer: the velocity of {group['name']}"
 
 
@@ -108,7 +137,11 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_record(record: Any) -> bool:
-    return isinstance(record, Mapping) and all(_is_count(record.get(key)) for key in ("step", "epoch"))
+    return (
+        isinstance(record, Mapping)
+        and all(_is_count(record.get(key)) for key in ("step", "epoch"))
+        and all(record.get(key) is None or isinstance(record[key], int | float) for key in MEASURED)
+    )
 
 
 def check_same_beginning(path: Path, content: dict[str, Any], init: Path | None) -> None:
