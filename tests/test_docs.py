@@ -36,9 +36,9 @@ def text_of(path: Path) -> str:
 
 def typed_lines(path: Path) -> Iterator[list[str]]:
     """The words of each command line in the blocks of a page, comments left out."""
-    block = r"^```\n(.*?)^```|((?:^    [^\n]*\n)+)"
-    for fenced, indented in re.findall(block, path.read_text(), re.DOTALL | re.MULTILINE):
-        for line in (fenced or indented).replace("\\\n", " ").splitlines():
+    block = r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n)+)"  # of a language: no command lines
+    for language, fenced, indented in re.findall(block, path.read_text(), re.DOTALL | re.MULTILINE):
+        for line in ("" if language else fenced or indented).replace("\\\n", " ").splitlines():
             words = shlex.split(line.replace("$(", "("), comments=True)
             if words:
                 yield words
@@ -149,6 +149,22 @@ def test_the_snippet_runs_as_it_stands(tmp_path: Path, make_shards: Callable[...
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "torch.Size([4, 224, 224, 3]) ['epoch', 'order', 'position']\n"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_lines_of_the_clients_page_run_as_they_stand(
+    tmp_path: Path, make_shards: Callable[..., str], number: int
+) -> None:
+    """Those that need no reader of tars, whose examples `make clients` runs; in a folder with shards/."""
+    make_shards(tmp_path / "shards", (130, 130))
+    snippet = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.DOTALL)[number]
+    last = "loader" if "loader = " in snippet else "pipeline"
+    rooms = [str(ROOT / folder) for folder in ("prep", "shards", "train")]
+    setup = f"import sys\nsys.path[:0] = {rooms!r}\n"
+    code = setup + snippet.replace("num_workers=8", "num_workers=0") + f"\nnext(iter({last}))\nprint('had one')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "had one\n"
 
 
 def parameters_of(recipe: str, *settings: str) -> int:

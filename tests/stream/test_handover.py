@@ -40,6 +40,7 @@ def test_dalis_index_of_each_shard_lies_in_any_folder(shards: ShardSet, tmp_path
     paths = dali_index(shards, tmp_path / "index")
     beside = side_files(list(shards.paths), ["dali"])
     assert [Path(path).read_bytes() for path in paths] == [path.read_bytes() for path in beside]
+    assert dali_index(shards, str(tmp_path / "index")) == paths
 
 
 def test_the_stock_pipeline_decodes_and_names_every_sample(shards: ShardSet) -> None:

@@ -19,12 +19,13 @@ def class_names(shards: ShardSet) -> list[str]:
     return [f"{fact.wnid} {fact.words}".strip() for fact in shards.classes]
 
 
-def dali_index(shards: ShardSet, folder: Path) -> list[str]:
+def dali_index(shards: ShardSet, folder: Path | str) -> list[str]:
     """Write the index of each local shard to `folder`; returns their paths, as DALI's webdataset reader wants them.
 
     `fn.readers.webdataset(paths=list(shards.files), index_paths=dali_index(shards, folder), ext=["jpg", "cls"])`.
     Raises AlexnetError where nothing can be written there.
     """
+    folder = Path(folder)
     with worded(folder):
         folder.mkdir(parents=True, exist_ok=True)
     paths = []
