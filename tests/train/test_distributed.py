@@ -303,7 +303,11 @@ def test_a_port_in_use_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_waits_for_others_says_so(rank: str, kept_port: int) -> None:
     """A mistyped address was half an hour without a word."""
     where = {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(kept_port)}
-    program = "from alexnet_train.distributed import join_world\nwith join_world('cpu'): pass"
+    program = (
+        "from alexnet_train import distributed\n"
+        "distributed.SILENT_SECONDS = 0.5\n"
+        "with distributed.join_world('cpu'): pass\n"
+    )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, env=os.environ | where, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
