@@ -109,10 +109,11 @@ def read_place(place: SplitPlace, tick: Tick, opener: ArchiveOpener | None = Non
 
 
 def refuse_class_tars(directory: Path) -> None:
-    """Raise SourceError for class tars without the devkit, which alone says what they are labelled."""
+    """Raise SourceError for class tars without the devkit, which alone says what they are labelled; those of which the
+    folder is there too were unpacked."""
     for folder in _folders(directory, "train"):
         tars = [path.name for path in _classes_in(folder, folder == directory) if not path.is_dir()]
-        if tars:
+        if any(not (folder / plain_name(name).removesuffix(".tar")).is_dir() for name in tars):
             kits = " or ".join(edition.devkit for edition in EDITIONS.values())
             raise SourceError(
                 f"{folder}: holds class tars ({shown_names(tars)}), and no devkit is in {directory}; put {kits} there, or "
@@ -141,7 +142,7 @@ def _folders(directory: Path, split: str, archive: str = "") -> Iterator[Path]:
 def _classes_in(folder: Path, is_shared: bool) -> tuple[Path, ...]:
     """The class tars and class folders in a folder, by name; none where no name is a WNID.
 
-    Of a folder that is not shared with other things every tar and folder is one: who reads it knows which are none.
+    Of a folder that is not shared with other things every folder is one: who reads it knows which are none.
     """
     found: dict[str, Path] = {}
     for entry in list_folder(folder):
@@ -149,7 +150,7 @@ def _classes_in(folder: Path, is_shared: bool) -> tuple[Path, ...]:
         if passed_over(entry.path) or not (is_folder or (entry.kind == FILE and name.endswith(".tar"))):
             continue
         group = entry.path if is_folder else name.removesuffix(".tar")
-        if is_shared and not WNID.fullmatch(group):
+        if (is_shared or not is_folder) and not WNID.fullmatch(group):
             continue
         if not is_folder or group not in found:
             found[group] = below(folder, entry.path)

@@ -156,6 +156,27 @@ def test_an_image_in_the_folder_of_another_class_is_refused(small_source: Any, t
     assert not list((tmp_path / "out").glob("*.tar"))
 
 
+@pytest.mark.parametrize("with_devkit", [True, False])
+def test_tars_that_were_unpacked_and_others_change_nothing(
+    small_source: Any, tmp_path: Path, prep: Any, with_devkit: bool
+) -> None:
+    """Class folders are what they are, also where their tars, or somebody's, were not removed."""
+    directory = small_source.directory
+    class_folders(directory, "train")
+    for path in directory.iterdir():
+        if path.is_file() and not (with_devkit and path.name == OFFICIAL.devkit):
+            path.unlink()
+    (directory / "train/backup.tar").write_bytes(b"x" * 100)
+    words = ("shards", "--source", directory, "--num-shards", 2, "--json")
+    before = json.loads(prep(*words, "--out", tmp_path / "before").stdout)
+    assert (before[0]["written"], before[0]["ignored"]) == (24, {"directory": 3, "sidecar": 1})
+    if not with_devkit:
+        (directory / "train/n00000001.tar").write_bytes(b"x" * 100)
+        after = json.loads(prep(*words, "--out", tmp_path / "after").stdout)
+        assert (after[0]["written"], after[0]["ignored"]) == (24, {"directory": 3, "sidecar": 2})
+        assert hashes(tmp_path / "after") == hashes(tmp_path / "before")
+
+
 @pytest.mark.parametrize("stranger", ["n00000007", "cats"])
 def test_a_folder_that_is_no_class_is_refused(small_source: Any, tmp_path: Path, prep: Any, stranger: str) -> None:
     class_tars(small_source.directory, "train")
